@@ -1,0 +1,140 @@
+"""The environment, read once into a frozen `Settings`. The only module that reads `os.environ`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mail_ingest.errors import ConfigError
+
+GMAIL_URL = "https://gmail.googleapis.com"
+_LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|::1)$")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set, with defaults applied and checked.
+
+    Paths are absolute. `key` and the passwords inside URLs are secret and stay out of `repr`.
+    """
+
+    home: Path
+    warehouse: str = field(repr=False)
+    control: str = field(repr=False)
+    raw: str
+    html: str = "archive"
+    gmail_url: str = GMAIL_URL
+    quota: str = "2026"
+    log: str = "text"
+    env: str = "local"
+    key: str = field(default="", repr=False)
+    quota_share: float = 0.8
+    max_in_flight: int = 10
+    content_start: str = "2004-04"
+
+    @property
+    def is_duckdb(self) -> bool:
+        return self.warehouse.startswith("duckdb:")
+
+    @property
+    def duckdb_path(self) -> Path:
+        """The DuckDB file; only meaningful where `is_duckdb`."""
+        return Path(self.warehouse.removeprefix("duckdb:///"))
+
+    @property
+    def gmail_is_loopback(self) -> bool:
+        return is_loopback(self.gmail_url)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    return bool(_LOOPBACK.match(urlsplit(url).hostname or ""))
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads `MAIL_INGEST_*`. Creates nothing and opens nothing.
+
+    Raises ConfigError naming the variable, what it held (unless secret) and what it takes.
+    """
+    env = os.environ if environ is None else environ
+    home = Path(env.get("MAIL_INGEST_HOME") or ".mail_ingest").expanduser().absolute()
+    return Settings(
+        home=home,
+        warehouse=_warehouse(env.get("MAIL_INGEST_WAREHOUSE") or "", home),
+        control=env.get("MAIL_INGEST_CONTROL") or f"sqlite:///{home / 'control.sqlite'}",
+        raw=env.get("MAIL_INGEST_RAW") or str(home / "raw"),
+        html=_choice("MAIL_INGEST_HTML", env.get("MAIL_INGEST_HTML") or "archive", ("archive", "warehouse")),
+        gmail_url=_http_url("MAIL_INGEST_GMAIL_URL", env.get("MAIL_INGEST_GMAIL_URL") or GMAIL_URL),
+        quota=env.get("MAIL_INGEST_QUOTA") or "2026",
+        log=_choice("MAIL_INGEST_LOG", env.get("MAIL_INGEST_LOG") or "text", ("text", "json")),
+        env=env.get("MAIL_INGEST_ENV") or "local",
+        key=env.get("MAIL_INGEST_KEY") or "",
+        quota_share=_number("MAIL_INGEST_QUOTA_SHARE", env.get("MAIL_INGEST_QUOTA_SHARE") or "0.8", 0.01, 1.0),
+        max_in_flight=int(_number("MAIL_INGEST_MAX_IN_FLIGHT", env.get("MAIL_INGEST_MAX_IN_FLIGHT") or "10", 1, 100)),
+        content_start=_month("MAIL_INGEST_CONTENT_START", env.get("MAIL_INGEST_CONTENT_START") or "2004-04"),
+    )
+
+
+def variable(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """The value of one named variable, for credentials that an account reads at run time (`--token-env NAME`).
+
+    Raises ConfigError when it is not set. The value is a secret: do not log it.
+    """
+    value = (os.environ if environ is None else environ).get(name, "")
+    if not value:
+        raise ConfigError(f"the environment variable {name} is not set; it should hold the account's bearer token")
+    return value
+
+
+def _warehouse(url: str, home: Path) -> str:
+    if not url:
+        return f"duckdb:///{home / 'warehouse.duckdb'}"
+    if url.startswith("duckdb:///"):
+        path = Path(url.removeprefix("duckdb:///")).expanduser().absolute()
+        if path.stem.lower() in {"gmail", "mail"}:
+            raise ConfigError(
+                f"MAIL_INGEST_WAREHOUSE names the file {path.name}: its stem must differ from the schemas gmail and mail, "
+                "because DuckDB names the database after the file; rename the file"
+            )
+        return f"duckdb:///{path}"
+    if url.startswith(("postgresql://", "postgres://")):
+        return "postgresql://" + url.split("://", 1)[1]
+    raise ConfigError(
+        f"MAIL_INGEST_WAREHOUSE starts with {url.split(':', 1)[0]!r}; it takes duckdb:///relative/file.duckdb, "
+        "duckdb:////absolute/file.duckdb or postgresql://user:password@host:port/database"
+    )
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; it takes one of {', '.join(allowed)}")
+    return value
+
+
+def _number(name: str, value: str, low: float, high: float) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:
+        raise ConfigError(f"{name} is {value!r}; it takes a number from {low:g} to {high:g}")
+    return number
+
+
+def _month(name: str, value: str) -> str:
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value):
+        raise ConfigError(f"{name} is {value!r}; it takes a month such as 2004-04")
+    return value
+
+
+def _http_url(name: str, value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"{name} is {value!r}; it takes an http or https URL such as {GMAIL_URL}")
+    if parts.scheme == "http" and not is_loopback(value):
+        raise ConfigError(f"{name} is {value!r}; plain http is allowed for loopback addresses only, tokens travel over it")
+    return value.rstrip("/")
