@@ -1,0 +1,42 @@
+"""Gmail over HTTP, read only: the client, its values, and the quota it spends."""
+
+from mail_ingest.gmail.calls import Patience
+from mail_ingest.gmail.client import GmailClient
+from mail_ingest.gmail.governor import QuotaGovernor
+from mail_ingest.gmail.ledger import Ledger, Snapshot, Usage
+from mail_ingest.gmail.models import (
+    HistoryChange,
+    HistoryPage,
+    HistoryRecord,
+    IdPage,
+    Label,
+    MessageRef,
+    MessageState,
+    Profile,
+    RawMessage,
+)
+from mail_ingest.gmail.quota import PROFILES, QuotaProfile, parse_quota
+from mail_ingest.gmail.transport import TokenSource, Transport
+
+__all__ = [
+    "PROFILES",
+    "GmailClient",
+    "HistoryChange",
+    "HistoryPage",
+    "HistoryRecord",
+    "IdPage",
+    "Label",
+    "Ledger",
+    "MessageRef",
+    "MessageState",
+    "Patience",
+    "Profile",
+    "QuotaGovernor",
+    "QuotaProfile",
+    "RawMessage",
+    "Snapshot",
+    "TokenSource",
+    "Transport",
+    "Usage",
+    "parse_quota",
+]

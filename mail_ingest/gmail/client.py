@@ -1,0 +1,183 @@
+"""Gmail, read only, for one account: profile, labels, ids, messages and history as values of `models`."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from mail_ingest.errors import ConfigError, GmailError, HistoryExpiredError, MessageGoneError, ServerError
+from mail_ingest.gmail import answers
+from mail_ingest.gmail.calls import Call, Caller, Patience
+from mail_ingest.gmail.fetching import fetch_all
+from mail_ingest.gmail.governor import QuotaGovernor
+from mail_ingest.gmail.models import HistoryPage, IdPage, Label, MessageState, Profile, RawMessage
+from mail_ingest.gmail.service import USER_AGENT, Service, service
+from mail_ingest.gmail.transport import TokenSource, Transport
+from mail_ingest.settings import GMAIL_URL, is_loopback
+
+Page = TypeVar("Page", IdPage, HistoryPage)
+
+PAGE_SIZE = 500
+"""The most ids or history records that Gmail puts on a page; a page costs the same whatever its size."""
+
+_EMPTY_PAGES_IN_A_ROW = 100
+_WAITING_BYTES = 32_000_000
+
+
+class GmailClient:
+    """Reads one mailbox. Building it opens nothing; its methods may be called from many threads.
+
+    Every method raises GmailError as `errors` describes it, after the retries that the refusal deserves.
+    Clients of the same account share the governor's pace and its bound on calls in flight.
+    """
+
+    def __init__(
+        self,
+        account_id: str,
+        *,
+        token: TokenSource,
+        governor: QuotaGovernor,
+        transport: Transport,
+        url: str = GMAIL_URL,
+        user_agent: str = USER_AGENT,
+        max_in_flight: int = 10,
+        patience: Patience = Patience(),  # noqa: B008  frozen
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        if governor.profile.is_off and not is_loopback(url):
+            raise ConfigError(f"MAIL_INGEST_QUOTA=off is for loopback addresses only, and Gmail is {url}")
+        self.account_id = account_id
+        self._url = url.rstrip("/")
+        self._user_agent = user_agent
+        self._max_in_flight = max_in_flight
+        self._caller = Caller(
+            account_id,
+            token=token,
+            url=self._url,
+            governor=governor,
+            transport=transport,
+            max_in_flight=max_in_flight,
+            patience=patience,
+            clock=clock,
+            sleep=sleep,
+            rand=rand,
+        )
+
+    def get_profile(self) -> Profile:
+        """Whose mailbox it is, how much is in it, and its newest history id."""
+        return self._caller.run(
+            Call("getProfile"), self._service.users.getProfile(userId="me"), answers.profile
+        )
+
+    def list_labels(self) -> list[Label]:
+        """All labels, without counts."""
+        return self._caller.run(Call("labels.list"), self._service.labels.list(userId="me"), answers.labels)
+
+    def get_label(self, label_id: str) -> Label:
+        """One label with its counts."""
+        request = self._service.labels.get(userId="me", id=_id(label_id))
+        return self._caller.run(Call("labels.get", label_id), request, answers.label)
+
+    def list_messages(
+        self,
+        label_id: str | None = None,
+        query: str | None = None,
+        page_token: str | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> IdPage:
+        """One page of ids, spam and trash included. `query` is Gmail's search syntax; page tokens belong to one query."""
+        request = self._service.messages.list(
+            userId="me",
+            labelIds=None if label_id is None else [label_id],
+            q=query,
+            pageToken=page_token,
+            maxResults=page_size,
+            includeSpamTrash=True,
+        )
+        return self._caller.run(Call("messages.list", label_id or ""), request, answers.id_page)
+
+    def iter_message_ids(
+        self, label_id: str | None = None, query: str | None = None, page_size: int = PAGE_SIZE
+    ) -> Iterator[IdPage]:
+        """All pages of a listing, one at a time. While the mailbox changes, ids may repeat or be missed."""
+        return self._pages(
+            functools.partial(self.list_messages, label_id, query, page_size=page_size), _has_refs
+        )
+
+    def get_message_state(self, message_id: str) -> MessageState:
+        """Ids, labels and history id of one message. Costs as much as the whole message. MessageGoneError if deleted."""
+        request = self._service.messages.get(userId="me", id=_id(message_id), format="minimal")
+        read = functools.partial(answers.message_state, message_id=message_id)
+        return self._caller.run(Call("messages.get", message_id, MessageGoneError), request, read)
+
+    def get_raw_message(self, message_id: str) -> RawMessage:
+        """One message with every byte of it. MessageGoneError if deleted."""
+        request = self._service.messages.get(userId="me", id=_id(message_id), format="raw")
+        read = functools.partial(answers.raw_message, message_id=message_id)
+        return self._caller.run(Call("messages.get", message_id, MessageGoneError), request, read)
+
+    def get_raw_messages(self, message_ids: Iterable[str]) -> Iterator[tuple[str, RawMessage | GmailError]]:
+        """Many messages, fetched side by side and handed out as they complete.
+
+        What concerns one message (gone, unreadable, failing after all retries) comes as its result; what concerns the account is
+        raised, after everything under way was handed out. No more than about 32 MB of finished mail waits for the consumer.
+        """
+        return fetch_all(
+            message_ids, self.get_raw_message, threads=self._max_in_flight, max_waiting_bytes=_WAITING_BYTES
+        )
+
+    def list_history(self, start_history_id: int, page_token: str | None = None) -> HistoryPage:
+        """One page of what changed after `start_history_id`. HistoryExpiredError where Gmail no longer knows."""
+        request = self._service.history.list(
+            userId="me", startHistoryId=str(start_history_id), pageToken=page_token, maxResults=PAGE_SIZE
+        )
+        call = Call("history.list", str(start_history_id), HistoryExpiredError)
+        return self._caller.run(call, request, answers.history_page)
+
+    def iter_history(self, start_history_id: int) -> Iterator[HistoryPage]:
+        """All pages of what changed after `start_history_id`. Empty pages in between are handed out too."""
+        return self._pages(functools.partial(self.list_history, start_history_id), _has_records)
+
+    def _pages(self, fetch: Callable[..., Page], is_filled: Callable[[Page], bool]) -> Iterator[Page]:
+        """Follows page tokens; raises ServerError where they lead in a circle or on and on through nothing."""
+        token: str | None = None
+        seen: set[str] = set()
+        empty = 0
+        while True:
+            page = fetch(page_token=token)
+            yield page
+            token = page.next_page_token
+            if token is None:
+                return
+            empty = 0 if is_filled(page) else empty + 1
+            if token in seen or empty >= _EMPTY_PAGES_IN_A_ROW:
+                raise ServerError(
+                    f"paging for {self.account_id} does not come to an end; try again later",
+                    account_id=self.account_id,
+                    reason="endlessPages",
+                )
+            seen.add(token)
+
+    @property
+    def _service(self) -> Service:
+        return service(self._url, self._user_agent)
+
+
+def _has_refs(page: IdPage) -> bool:
+    return bool(page.refs)
+
+
+def _has_records(page: HistoryPage) -> bool:
+    return bool(page.records)
+
+
+def _id(value: str) -> str:
+    """An id that goes into a path; an empty one would turn `get` into `list`."""
+    if not value:
+        raise ValueError("an empty id names nothing")
+    return value

@@ -1,0 +1,118 @@
+"""What Gmail says, as frozen values.
+
+Ids are Gmail's own strings, opaque to us; history ids are integers because they are compared; label ids are sets because
+Gmail gives them in no order. What people wrote (snippet, raw bytes, label names) stays out of every `repr`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+ChangeKind = Literal["messageAdded", "messageDeleted", "labelAdded", "labelRemoved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The mailbox as a whole. `history_id` is its newest history record: the cursor to start from."""
+
+    email_address: str
+    messages_total: int
+    threads_total: int
+    history_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label. Colours and visibilities are None where Gmail names none; counts are None unless `get_label` asked."""
+
+    label_id: str
+    name: str = field(repr=False)
+    type: str
+    message_list_visibility: str | None = None
+    label_list_visibility: str | None = None
+    text_color: str | None = None
+    background_color: str | None = None
+    messages_total: int | None = None
+    messages_unread: int | None = None
+    threads_total: int | None = None
+    threads_unread: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """A message's two ids, all that a listing tells."""
+
+    message_id: str
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdPage:
+    """One page of a listing, newest first by convention only. The last page has no `next_page_token`."""
+
+    refs: tuple[MessageRef, ...]
+    next_page_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChange:
+    """One change of one message.
+
+    `label_ids` are the message's labels as the record tells them, None where it does not; whether they are those of
+    the event or of now is undocumented. `changed_label_ids` are the labels added or removed, empty for other kinds.
+    """
+
+    kind: ChangeKind
+    message_id: str
+    thread_id: str
+    label_ids: frozenset[str] | None = None
+    changed_label_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """One record of the change log; several messages may be in it.
+
+    Within a record, additions come first and deletions last, as Gmail gives no order between its arrays.
+    `message_ids` are messages that the record mentions without telling what changed.
+    """
+
+    history_id: int
+    changes: tuple[HistoryChange, ...] = ()
+    message_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """One page of history, which may be empty and still have a next one. `history_id` is the mailbox's newest record."""
+
+    records: tuple[HistoryRecord, ...]
+    next_page_token: str | None
+    history_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageState:
+    """What can change about a message, as `format=minimal` tells it."""
+
+    message_id: str
+    thread_id: str
+    label_ids: frozenset[str]
+    history_id: int | None = None
+    internal_date_ms: int | None = None
+    size_estimate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """A whole message: `raw` is the mail as Gmail keeps it, byte for byte. `internal_date_ms` is epoch milliseconds."""
+
+    message_id: str
+    thread_id: str
+    label_ids: frozenset[str]
+    history_id: int | None
+    internal_date_ms: int
+    size_estimate: int
+    snippet: str = field(repr=False)
+    raw: bytes = field(repr=False)

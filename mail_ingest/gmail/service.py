@@ -1,0 +1,123 @@
+"""google-api-python-client, bent to our needs: built once per API root, offline, decoding with orjson.
+
+Building a resource object costs more CPU than a call, so all accounts of a process share one set; they hold no credentials.
+Importing the library takes a good part of a second, so it happens at the first call.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import orjson
+
+from mail_ingest import __version__
+from mail_ingest.gmail.answers import MalformedAnswerError
+from mail_ingest.settings import is_loopback
+
+SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
+USER_AGENT = f"mail-ingest/{__version__}"
+
+
+class Http(Protocol):
+    """What a request is executed on: httplib2's `request`, reduced to what the library calls."""
+
+    def request(
+        self, uri: str, method: str, body: str | None, headers: dict[str, str]
+    ) -> tuple[Any, bytes]: ...
+
+
+class Request(Protocol):
+    """A request that is ready to be sent, once."""
+
+    def execute(self, http: Http) -> object: ...
+
+
+class Resource(Protocol):
+    """One resource's methods, as the library makes them from the discovery document."""
+
+    def get(self, **parameters: object) -> Request: ...
+    def list(self, **parameters: object) -> Request: ...
+
+
+class Users(Protocol):
+    """The `users` resource's own method."""
+
+    def getProfile(self, **parameters: object) -> Request: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Gmail's resources under one API root. Shared by threads: a request holds what is its own."""
+
+    users: Users
+    messages: Resource
+    labels: Resource
+    history: Resource
+
+
+@functools.lru_cache(maxsize=8)
+def service(url: str, user_agent: str = USER_AGENT) -> Service:
+    """The resources under the API root `url`, built from the discovery document that the library carries."""
+    from googleapiclient.discovery import build  # type: ignore[import-untyped]
+
+    model = _Model(user_agent, gzip=not is_loopback(url))
+    root = build(
+        "gmail",
+        "v1",
+        http=_Unconnected(),
+        model=model,
+        static_discovery=True,
+        cache_discovery=False,
+        client_options={"api_endpoint": url},
+    )
+    users = root.users()
+    return Service(users=users, messages=users.messages(), labels=users.labels(), history=users.history())
+
+
+class _Unconnected:
+    """Stands where the library wants a connection at build time; requests bring their own."""
+
+    credentials = None
+
+    def request(self, *_: object, **__: object) -> tuple[Any, bytes]:
+        raise RuntimeError("a Gmail request was executed without a transport")
+
+
+class _Model:
+    """The library's wire format: headers, query string and JSON. Asks for gzip except on this machine, where it costs more than it saves.
+
+    Gmail compresses only for a User-Agent that contains `gzip`
+    (https://developers.google.com/workspace/gmail/api/guides/performance).
+    """
+
+    def __init__(self, user_agent: str, *, gzip: bool) -> None:
+        self._headers = {
+            "accept": "application/json",
+            "user-agent": f"{user_agent} (gzip)" if gzip else user_agent,
+        }
+        if gzip:
+            self._headers["accept-encoding"] = "gzip"
+
+    def request(
+        self,
+        headers: dict[str, str],
+        path_params: dict[str, str],
+        query_params: dict[str, Any],
+        body: object,
+        *_: object,
+    ) -> tuple[dict[str, str], dict[str, str], str, None]:
+        return (
+            {**headers, **self._headers},
+            path_params,
+            "?" + urlencode({**query_params, "alt": "json"}, doseq=True),
+            None,
+        )
+
+    def response(self, _: object, content: bytes) -> object:
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError:
+            raise MalformedAnswerError("not JSON, or cut off") from None
