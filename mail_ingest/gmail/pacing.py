@@ -7,7 +7,6 @@ across bursts.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import Protocol
 
@@ -20,7 +19,7 @@ _CEILING = 0.99
 """Share of the budget that the sliding sum may reach; the rest is for calls that are late at the server."""
 
 _SLOWER = 0.8
-_RECOVERY_PER_WINDOW = 1.1
+_RECOVERY_PER_WINDOW = 0.02
 
 
 class Pace(Protocol):

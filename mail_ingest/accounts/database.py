@@ -1,0 +1,113 @@
+"""Opening the control database: a private SQLite file or a Postgres server, brought to the current schema."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from mail_ingest.errors import ConfigError
+
+SCHEMA_VERSION = "0001"
+_MIGRATION_LOCK = 0x6D61696C  # any fixed number; it names the advisory lock
+_BUSY_TIMEOUT_MS = 30_000
+
+
+def open_database(url: str) -> Engine:
+    """An engine on a database whose schema is current. Makes the SQLite file (mode 0600) and its folder where they are missing.
+
+    Raises ConfigError where the URL cannot be used, naming it without its password.
+    """
+    parsed = _parse(url)
+    try:
+        engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgres(parsed)
+        if _version(engine) != SCHEMA_VERSION:
+            _migrate(engine)
+    except (SQLAlchemyError, OSError) as error:
+        raise ConfigError(
+            f"the control database {parsed.render_as_string(hide_password=True)} cannot be opened "
+            f"({type(error).__name__}); check MAIL_INGEST_CONTROL, the server and the file's permissions"
+        ) from error
+    return engine
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(
+            "MAIL_INGEST_CONTROL is no database URL; it takes sqlite:///FILE or postgresql://..."
+        ) from None
+    backend = parsed.drivername.split("+", 1)[0]
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg2")
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed
+    raise ConfigError(
+        f"MAIL_INGEST_CONTROL starts with {backend!r}; it takes sqlite:///FILE or postgresql://..."
+    )
+
+
+def _open_sqlite(url: URL) -> Engine:
+    path = Path(url.database or "").absolute()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: object, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+        connection.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")  # type: ignore[attr-defined]
+        connection.execute("pragma journal_mode = wal")  # type: ignore[attr-defined]
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads before it writes would otherwise fail at once when another process wrote in between.
+        connection.exec_driver_sql("begin immediate")
+
+    return engine
+
+
+def _open_postgres(url: URL) -> Engine:
+    return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
+
+
+def _version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not engine.dialect.has_table(connection, "control_version"):
+            return None
+        return connection.execute(text("select version_num from control_version")).scalar()
+
+
+def _migrate(engine: Engine) -> None:
+    """Brings the schema to the current version; of several processes that start at once, one does it."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    with _alone(engine), engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    if engine.dialect.name == "sqlite":
+        with FileLock(f"{engine.url.database}.lock", mode=0o600):
+            yield
+    else:
+        with engine.connect() as connection:
+            connection.execute(text("select pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+            try:
+                yield
+            finally:
+                connection.execute(text("select pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})

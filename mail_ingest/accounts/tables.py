@@ -1,0 +1,66 @@
+"""The control database's tables, as SQLAlchemy sees them. How they came about is in `migrations`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, String, Table, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData()
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time, also on SQLite, which keeps no zone. Naive times are refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without zone")
+        return value.astimezone(UTC).replace(tzinfo=None if dialect.name == "sqlite" else UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", String(320), primary_key=True),
+    Column("address", String(320), nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("state", String(20), nullable=False, index=True),
+    Column("state_reason", Text, nullable=False, server_default=""),
+    Column("state_since", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_checked_at", UtcDateTime),
+    Column("last_sync_started_at", UtcDateTime),
+    Column("last_sync_finished_at", UtcDateTime),
+    Column("last_outcome", String(20)),
+    Column("last_error_class", String(80)),
+    Column("consecutive_failures", Integer, nullable=False, server_default="0"),
+    Column("next_due_at", UtcDateTime, index=True),
+    Column("resume_at", UtcDateTime),
+    Column("sync_mode", String(20), nullable=False, server_default="auto"),
+    Column("content_since", String(40), nullable=False, server_default="all"),
+    Column("include_chats", Boolean, nullable=False),
+    Column("include_drafts", Boolean, nullable=False),
+    Column("credential_kind", String(20), nullable=False),
+    Column("credential", Text, nullable=False),
+)
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(80), nullable=False),
+    Column("named_at", UtcDateTime, nullable=False),
+)
+"""One row, written by the first process that writes anything: the name of the deployment that owns the database."""
