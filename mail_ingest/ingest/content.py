@@ -1,0 +1,279 @@
+"""Content: what is known but not bought yet is fetched newest first, archived, parsed and loaded in bounded packages.
+
+    backlog (warehouse) -> Gmail, format=raw -> raw archive -> rows on disk -> one load package
+
+Bytes reach the archive before their rows are loaded, so a process killed in between has bought nothing twice: packs
+that no stored message points into are adopted by the next drain. A failed fetch stays in the backlog, with its attempts
+and its next try in `fetch_failures`. The account's content lock is let go after every package.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from mail_ingest.errors import GmailError, MessageGoneError
+from mail_ingest.gmail import GmailClient, RawMessage
+from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
+from mail_ingest.sources.batches import RowBuffer
+from mail_ingest.sources.content import ContentRows, content_sha256
+from mail_ingest.sources.landing import CONTENT_SOURCE, landing_source
+from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_MONTHS
+from mail_ingest.warehouse.archive import PackWriter, RawArchive
+from mail_ingest.warehouse.locks import Locks
+from mail_ingest.warehouse.pipeline import Pipelines
+from mail_ingest.warehouse.queries import Failure, Queries, Scope
+from mail_ingest.warehouse.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+#: A package ends at whichever comes first. Memory of a load grows with its rows: about 600 MB at these bounds.
+PACKAGE_MESSAGES = 5_000
+PACKAGE_BYTES = 64 * 1024 * 1024
+#: At Gmail's pace 5,000 messages take a quarter of an hour: people and crashes should not wait that long.
+PACKAGE_SECONDS = 300.0
+#: A pack of the raw archive closes at this many messages; a kill costs at most one unfinished pack.
+PACK_MESSAGES = 1_000
+
+_FIRST_RETRY = timedelta(minutes=5)
+_LONGEST_RETRY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentOptions:
+    """What one drain may do: at most `max_messages`, within `scope`; where HTML goes."""
+
+    scope: Scope
+    max_messages: int | None = None
+    keep_html: bool = False
+
+
+class ContentDrain:
+    """Buys the backlog of one account."""
+
+    def __init__(
+        self,
+        client: GmailClient,
+        run: SyncRun,
+        options: ContentOptions,
+        *,
+        pipeline: str,
+        pipelines: Pipelines,
+        queries: Queries,
+        archive: RawArchive,
+        locks: Locks,
+        spool_folder: Path,
+        on_progress: OnProgress,
+    ) -> None:
+        self._client = client
+        self._run = run
+        self._options = options
+        self._account_id = run.account_id
+        self._pipeline = pipeline
+        self._pipelines = pipelines
+        self._queries = queries
+        self._archive = archive
+        self._locks = locks
+        self._spool_folder = spool_folder
+        self._on_progress = on_progress
+        self._total = 0
+        self._attempted = 0
+
+    def run(self) -> None:
+        """Drains until nothing is due or the limit is reached. Raises what ends the account's work (AuthError,
+        QuotaError, ...) after what was fetched before has been loaded."""
+        while self._one_package():
+            pass
+
+    def list_months(self, months: Iterator[tuple[str, int, int]] | list[tuple[str, int, int]]) -> None:
+        """Notes which messages belong to months, each given as (name, first second, last second) of the epoch.
+
+        One second of overlap at both ends, because Gmail does not say whether its bounds are inclusive; a message that
+        two months' listings show keeps the first, until its content tells its internal date.
+        """
+        with self._locks.hold(f"content:{self._account_id}"), Spool(self._spool_folder) as spool:
+            buffer = RowBuffer(MESSAGE_MONTHS, spool.write, rows=20_000)
+            for month, first_s, last_s in months:
+                query = f"after:{first_s - 1} before:{last_s + 1}"
+                for page in self._client.iter_message_ids(query=query):
+                    for ref in page.refs:
+                        buffer.add((self._account_id, ref.message_id, month))
+            buffer.flush()
+            if spool.rows:
+                self._load(spool)
+
+    def _one_package(self) -> bool:
+        """Fetches and loads one package; whether there may be more."""
+        with self._locks.hold(f"content:{self._account_id}"):
+            if self._attempted == 0:
+                self._archive.remove_unfinished(self._account_id)
+                self._adopt()
+                self._count()
+            wanted = self._wanted()
+            now = datetime.now(UTC)
+            ids = (
+                [row[0] for row in self._queries.backlog(self._account_id, self._options.scope, limit=wanted, now=now)]
+                if wanted
+                else []
+            )
+            if not ids:
+                return False
+            attempted_before = self._attempted
+            self._fetch(ids)
+            return self._attempted > attempted_before
+
+    def _wanted(self) -> int:
+        limit = self._options.max_messages
+        return PACKAGE_MESSAGES if limit is None else max(min(limit - self._attempted, PACKAGE_MESSAGES), 0)
+
+    def _count(self) -> None:
+        backlog = self._queries.count_backlog(self._account_id, self._options.scope, datetime.now(UTC))
+        self._run.backlog = backlog.due + backlog.waiting
+        self._run.out_of_scope = backlog.out_of_scope
+        limit = self._options.max_messages
+        self._total = backlog.due if limit is None else min(limit, backlog.due)
+
+    def _fetch(self, ids: list[str]) -> None:
+        failed_before = self._queries.failures(self._account_id, ids)
+        with Spool(self._spool_folder) as spool, _Packs(self._archive, self._account_id) as packs:
+            rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
+            failures = RowBuffer(FETCH_FAILURES, spool.write)
+            ended: GmailError | None = None
+            deadline = time.monotonic() + PACKAGE_SECONDS
+            bounded = _until(ids, lambda: spool.size_bytes < PACKAGE_BYTES and time.monotonic() < deadline)
+            try:
+                for message_id, result in self._client.get_raw_messages(bounded):
+                    self._attempted += 1
+                    earlier = failed_before.get(message_id)
+                    if isinstance(result, RawMessage):
+                        now = datetime.now(UTC)
+                        sha256 = content_sha256(result.raw)
+                        pack = packs.add(result, sha256)
+                        rows.add(result, fetched_at=now, sha256=sha256, raw_pack=pack)
+                        self._run.contents_stored += 1
+                        self._run.backlog -= 1
+                        if earlier is not None:
+                            failures.add(self._resolved(message_id, earlier))
+                    else:
+                        failures.add(self._failure(message_id, result, earlier))
+                    self._report()
+            except GmailError as error:
+                ended = error
+            packs.close()
+            rows.flush()
+            failures.flush()
+            if ended is not None:
+                self._run.outcome = "partial"
+            elif self._attempted < self._total or self._run.backlog > 0:
+                self._run.outcome = "partial"
+            else:
+                self._run.outcome = "success"
+            if spool.rows:
+                self._run.record(spool)
+                self._load(spool)
+            if ended is not None:
+                raise ended
+
+    def _adopt(self) -> None:
+        """Loads the rows of packs that were archived by a process which died before it loaded them."""
+        self._pipelines.finish_pending(self._pipeline)
+        packs = self._archive.packs(self._account_id)
+        loaded = self._queries.loaded_packs(self._account_id) if packs else set()
+        for pack in packs:
+            if pack in loaded:
+                continue
+            ids = self._archive.message_ids(pack)
+            missing = set(ids) - self._queries.stored_ids(self._account_id, ids)
+            if not missing:
+                continue
+            with Spool(self._spool_folder) as spool:
+                rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
+                for archived in self._archive.read_pack(pack):
+                    if archived.message.message_id in missing:
+                        rows.add(
+                            archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack
+                        )
+                rows.flush()
+                self._run.contents_adopted += rows.count
+                self._run.record(spool)
+                self._load(spool)
+                logger.info(
+                    "adopted %d messages of %s from an archived pack that had not been loaded",
+                    rows.count,
+                    self._account_id,
+                )
+
+    def _failure(self, message_id: str, error: GmailError, earlier: Failure | None) -> tuple[object, ...]:
+        now = datetime.now(UTC)
+        attempts = (earlier.attempts if earlier else 0) + 1
+        if isinstance(error, MessageGoneError):
+            # deleted between the state sync and now: the next history says so, and the failure row is then of no interest
+            self._run.contents_gone += 1
+        else:
+            self._run.contents_failed += 1
+            logger.warning(
+                "content of message %s of %s could not be fetched (%s); attempt %d, it stays in the backlog",
+                message_id,
+                self._account_id,
+                type(error).__name__,
+                attempts,
+            )
+        wait = min(_FIRST_RETRY * 2 ** min(attempts - 1, 12), _LONGEST_RETRY)
+        first = earlier.first_failed_at if earlier else now
+        return (self._account_id, message_id, attempts, type(error).__name__, first, now, now + wait, None)
+
+    def _resolved(self, message_id: str, earlier: Failure) -> tuple[object, ...]:
+        now = datetime.now(UTC)
+        return (self._account_id, message_id, earlier.attempts, "", earlier.first_failed_at, now, None, now)
+
+    def _report(self) -> None:
+        self._on_progress(Progress(self._account_id, "contents", self._attempted, max(self._total, self._attempted)))
+
+    def _load(self, spool: Spool) -> None:
+        self._pipelines.load(
+            self._pipeline,
+            lambda staging: landing_source(CONTENT_SOURCE, spool.tables(), spool.read, staging=staging),
+        )
+
+
+class _Packs:
+    """The packs of one package. Whatever ends the package, archived bytes are kept: they were paid for."""
+
+    def __init__(self, archive: RawArchive, account_id: str) -> None:
+        self._archive = archive
+        self._account_id = account_id
+        self._open: PackWriter | None = None
+
+    def __enter__(self) -> _Packs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, message: RawMessage, sha256: str) -> str | None:
+        """Archives a message; the path of its pack, None where the archive is off."""
+        if not self._archive.enabled:
+            return None
+        if self._open is None:
+            self._open = self._archive.new_pack(self._account_id)
+        path = self._open.path
+        self._open.add(message, sha256)
+        if self._open.messages >= PACK_MESSAGES:
+            self.close()
+        return path
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+def _until(ids: list[str], go_on: Callable[[], bool]) -> Iterator[str]:
+    for message_id in ids:
+        if not go_on():
+            return
+        yield message_id

@@ -1,0 +1,256 @@
+"""Wires accounts, client, sources and warehouse together; the command line and Dagster both call it.
+
+The only place that knows all of them. Building an `Engine` opens nothing; its parts open what they need at first use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+
+from mail_ingest.accounts import Account, Registry
+from mail_ingest.errors import (
+    AccountError,
+    AuthError,
+    BusyError,
+    ConfigError,
+    GmailError,
+    MailIngestError,
+    QuotaError,
+)
+from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
+from mail_ingest.ingest.content import ContentDrain, ContentOptions
+from mail_ingest.ingest.months import month_bounds
+from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
+from mail_ingest.ingest.scope import account_horizon
+from mail_ingest.ingest.state import Cursor, StateSync
+from mail_ingest.settings import Settings
+from mail_ingest.sources.tables import DATASET, LANDING_TABLES
+from mail_ingest.warehouse.archive import RawArchive
+from mail_ingest.warehouse.connection import Warehouse
+from mail_ingest.warehouse.locks import Locks
+from mail_ingest.warehouse.marts import load_relations
+from mail_ingest.warehouse.pipeline import Pipelines, pipeline_name
+from mail_ingest.warehouse.queries import Queries, Scope
+from mail_ingest.warehouse.schema import prepare_schema
+from mail_ingest.warehouse.spool import Spool, remove_leftovers
+
+logger = logging.getLogger(__name__)
+
+
+def _no_progress(progress: Progress) -> None:
+    """Nobody is watching."""
+
+
+class Engine:
+    """Everything one process needs to sync accounts. `wait_s`: how long to wait for locks that others hold."""
+
+    def __init__(self, settings: Settings, *, wait_s: float = 60.0) -> None:
+        self.settings = settings
+        self.locks = Locks(settings.home / "locks", wait_s)
+        self.registry = Registry(settings)
+        self.warehouse = Warehouse(
+            settings,
+            self.locks,
+            lambda connection: prepare_schema(connection, DATASET, LANDING_TABLES, load_relations()),
+        )
+        self.queries = Queries(self.warehouse)
+        self.pipelines = Pipelines(settings, self.warehouse, self.locks)
+        self.archive = RawArchive(settings.raw)
+        profile = parse_quota(settings.quota)
+        if profile.is_off and not settings.gmail_is_loopback:
+            raise ConfigError(
+                "MAIL_INGEST_QUOTA=off is for loopback addresses only: Gmail would refuse, and lock the mailbox out"
+            )
+        self.governor = QuotaGovernor(profile, share=settings.quota_share)
+        self.spool_folder = settings.home / "spool"
+
+    @cached_property
+    def transport(self) -> Transport:
+        return Transport(max_connections=self.settings.max_in_flight)
+
+    def client(self, account: Account) -> GmailClient:
+        """A client of one account's mailbox. Raises ConfigError where its credentials cannot be decrypted."""
+        return GmailClient(
+            account.account_id,
+            token=self.registry.token_source(account.account_id),
+            governor=self.governor,
+            transport=self.transport,
+            url=self.settings.gmail_url,
+            max_in_flight=self.settings.max_in_flight,
+        )
+
+    def accounts(self, addresses: Sequence[str] = ()) -> list[Account]:
+        """The named accounts, or all active ones. Raises ConfigError for an unknown one, before anything starts."""
+        if addresses:
+            return [self.registry.get(address) for address in dict.fromkeys(addresses)]
+        return self.registry.list("active")
+
+    def cursor(self, account: Account) -> Cursor | None:
+        """The account's position in its history, None before its first sync."""
+        from mail_ingest.sources.landing import STATE_SOURCE
+
+        stored = self.pipelines.read_state(state_pipeline(account), STATE_SOURCE)
+        stored = stored.get("cursors", {}).get(account.account_id)
+        return Cursor.from_state(stored) if stored else None
+
+    def sync(
+        self,
+        accounts: Iterable[Account],
+        options: SyncOptions,
+        *,
+        on_progress: OnProgress = _no_progress,
+        on_done: Callable[[SyncRun], None] = lambda run: None,
+    ) -> list[SyncRun]:
+        """Syncs accounts one after another. One account's failure is its own: the others are done all the same.
+
+        Errors are in the runs (`outcome`, `error`, `error_class`), not raised, but for those that stop everything: a
+        warehouse that another process holds or that cannot be opened ends that account's run alone as well.
+        """
+        remove_leftovers(self.spool_folder)
+        runs = []
+        for account in accounts:
+            run = self._sync_account(account, options, on_progress)
+            runs.append(run)
+            on_done(run)
+        return runs
+
+    def _sync_account(self, account: Account, options: SyncOptions, on_progress: OnProgress) -> SyncRun:
+        run = SyncRun(account.account_id, options.triggered_by, self.governor.ledger)
+        failure: MailIngestError | None = None
+        try:
+            self.registry.sync_started(account.account_id)
+            client = self.client(account)
+            self.sync_state(account, client, run, options, on_progress)
+            if options.content:
+                self.drain_content(account, client, run, options, on_progress)
+        except BusyError as error:
+            run.outcome, failure = "busy", error
+        except QuotaError as error:
+            run.outcome, failure, run.resume_at = "partial", error, error.resume_at
+        except MailIngestError as error:
+            run.outcome, failure = "failed", error
+        if failure is not None:
+            run.error, run.error_class = str(failure), type(failure).__name__
+        self._record_end(account, run, failure)
+        return run
+
+    def sync_state(
+        self,
+        account: Account,
+        client: GmailClient,
+        run: SyncRun,
+        options: SyncOptions,
+        on_progress: OnProgress = _no_progress,
+    ) -> None:
+        """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile."""
+        with self.locks.hold(f"account:{account.account_id}"):
+            StateSync(
+                client,
+                run,
+                pipeline=state_pipeline(account),
+                pipelines=self.pipelines,
+                queries=self.queries,
+                spool_folder=self.spool_folder,
+                group=None,
+                on_progress=on_progress,
+            ).run(options.mode)
+
+    def drain_content(
+        self,
+        account: Account,
+        client: GmailClient,
+        run: SyncRun,
+        options: SyncOptions,
+        on_progress: OnProgress = _no_progress,
+    ) -> None:
+        """Buys content within the account's and the run's scope, until nothing is due or the limit is reached."""
+        if run.kind == "none":
+            run.kind = "content"
+        label_id = self._label_id(account, options.label) if options.label else None
+        is_backfill = bool(options.months)
+        scopes = [Scope(month=month) for month in sorted(options.months, reverse=True)] or [
+            Scope(since=_later(options.since, account_horizon(account)), label_id=label_id)
+        ]
+        remaining = options.max_messages
+        pipeline = content_pipeline(account, is_backfill=is_backfill)
+        stored = 0
+        for scope in scopes:
+            drain = ContentDrain(
+                client,
+                run,
+                ContentOptions(scope, remaining, keep_html=self.settings.html == "warehouse"),
+                pipeline=pipeline,
+                pipelines=self.pipelines,
+                queries=self.queries,
+                archive=self.archive,
+                locks=self.locks,
+                spool_folder=self.spool_folder,
+                on_progress=on_progress,
+            )
+            if scope.month is not None:
+                drain.list_months([month_bounds(scope.month, self.settings.content_start)])
+            drain.run()
+            if remaining is not None:
+                remaining -= run.contents_stored - stored
+                stored = run.contents_stored
+                if remaining <= 0:
+                    break
+
+    def _label_id(self, account: Account, label: str) -> str:
+        for stored in self.queries.labels(account.account_id).values():
+            if stored.deleted_at is None and label in (stored.label.label_id, stored.label.name):
+                return stored.label.label_id
+        raise ConfigError(
+            f"--label {label!r}: {account.account_id} has no label of that name or id; mail.labels lists those it has"
+        )
+
+    def _record_end(self, account: Account, run: SyncRun, failure: MailIngestError | None) -> None:
+        """Tells the control database, and leaves a row in sync_runs where something changed or failed."""
+        try:
+            if run.outcome == "busy":
+                return
+            if isinstance(failure, AuthError):
+                self.registry.set_state(account.account_id, "needs_reauth", run.error)
+            elif isinstance(failure, AccountError):
+                self.registry.set_state(account.account_id, "parked", run.error)
+            if failure is None and not run.changed_anything:
+                self.registry.checked(account.account_id)
+                return
+            self.registry.sync_finished(account.account_id, run.outcome, error=failure)
+            if isinstance(failure, GmailError) or (failure is None and not run.is_recorded):
+                self._record_run(account, run)
+        except MailIngestError as error:
+            logger.error("the end of the sync of %s could not be recorded: %s", account.account_id, error)
+
+    def _record_run(self, account: Account, run: SyncRun) -> None:
+        from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+
+        with Spool(self.spool_folder) as spool:
+            run.record(spool)
+            self.pipelines.load(
+                state_pipeline(account),
+                lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging),
+            )
+
+
+def state_pipeline(account: Account) -> str:
+    """The pipeline that holds the account's cursor: one per shard."""
+    return f"state_{account.shard}"
+
+
+def content_pipeline(account: Account, *, is_backfill: bool) -> str:
+    """The pipeline of the account's content: the shard's for new mail, one of its own for backfills."""
+    return pipeline_name("content", account.account_id) if is_backfill else f"content_{account.shard}"
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

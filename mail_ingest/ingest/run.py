@@ -1,0 +1,169 @@
+"""One sync of one account: what was asked, what it did, and the row that `sync_runs` keeps of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import orjson
+import pyarrow as pa
+
+from mail_ingest.gmail import Ledger, Snapshot
+from mail_ingest.sources.batches import RowBuffer
+from mail_ingest.sources.tables import SYNC_RUNS
+from mail_ingest.warehouse.spool import Spool
+
+Mode = Literal["auto", "partial", "full"]
+Outcome = Literal["success", "partial", "failed", "busy", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """What one sync should do.
+
+    `since` and `label` (name or id) narrow which content is bought in this run, `months` (such as 2026-05) turn it into
+    a backfill of those months; state is complete whatever they say.
+    """
+
+    mode: Mode = "auto"
+    max_messages: int | None = None
+    since: datetime | None = None
+    label: str | None = None
+    months: tuple[str, ...] = ()
+    content: bool = True
+    triggered_by: str = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a sync of one account is. `done` of `total` messages, in this phase: states or contents."""
+
+    account_id: str
+    phase: str
+    done: int
+    total: int | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass
+class SyncRun:
+    """Counts of one sync as they grow."""
+
+    account_id: str
+    triggered_by: str
+    ledger: Ledger
+    kind: str = "none"
+    run_id: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}")
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    outcome: Outcome = "success"
+    error: str = ""
+    error_class: str | None = None
+    resume_at: datetime | None = None
+    states_changed: int = 0
+    messages_added: int = 0
+    messages_deleted: int = 0
+    label_changes: int = 0
+    labels_changed: int = 0
+    contents_stored: int = 0
+    contents_adopted: int = 0
+    contents_failed: int = 0
+    contents_gone: int = 0
+    backlog: int = 0
+    out_of_scope: int = 0
+    is_recorded: bool = False
+    _before: Snapshot | None = None
+
+    def __post_init__(self) -> None:
+        self._before = self.ledger.snapshot(self.account_id)
+
+    @property
+    def spent(self) -> Snapshot:
+        """What this sync has spent so far at Gmail."""
+        now = self.ledger.snapshot(self.account_id)
+        return now - self._before if self._before is not None else now
+
+    @property
+    def changed_anything(self) -> bool:
+        return bool(
+            self.states_changed
+            or self.label_changes
+            or self.labels_changed
+            or self.contents_stored
+            or self.contents_adopted
+            or self.contents_failed
+        )
+
+    @property
+    def duration_s(self) -> float:
+        return (datetime.now(UTC) - self.started_at).total_seconds()
+
+    def record(self, spool: Spool) -> None:
+        """Puts the run's row, as it stands, into a package."""
+        spent = self.spent
+        total = spent.total()
+        by_method = spent.account(self.account_id)
+        buffer = RowBuffer(SYNC_RUNS, spool.write)
+        buffer.add(
+            (
+                self.account_id,
+                self.run_id,
+                self.kind,
+                self.triggered_by,
+                self.started_at,
+                datetime.now(UTC),
+                self.outcome,
+                self.error_class,
+                self.states_changed,
+                self.messages_added,
+                self.messages_deleted,
+                self.label_changes,
+                self.contents_stored,
+                self.contents_failed,
+                self.backlog,
+                total.units,
+                total.calls,
+                total.refusals,
+                total.bytes,
+                total.waited_s,
+                orjson.dumps({method: usage.units for method, usage in sorted(by_method.items())}).decode(),
+                orjson.dumps({method: usage.calls for method, usage in sorted(by_method.items())}).decode(),
+            )
+        )
+        buffer.flush()
+
+    def as_json(self) -> dict[str, object]:
+        """The run for scripts and for Dagster's metadata: account, counts, units; never text of mail."""
+        total = self.spent.total()
+        return {
+            "account_id": self.account_id,
+            "run_id": self.run_id,
+            "kind": self.kind,
+            "outcome": self.outcome,
+            "error": self.error or None,
+            "error_class": self.error_class,
+            "resume_at": self.resume_at.isoformat() if self.resume_at else None,
+            "states_changed": self.states_changed,
+            "messages_added": self.messages_added,
+            "messages_deleted": self.messages_deleted,
+            "label_changes": self.label_changes,
+            "contents_stored": self.contents_stored,
+            "contents_failed": self.contents_failed,
+            "contents_gone": self.contents_gone,
+            "contents_adopted": self.contents_adopted,
+            "backlog": self.backlog,
+            "out_of_scope": self.out_of_scope,
+            "units": total.units,
+            "calls": total.calls,
+            "refusals": total.refusals,
+            "bytes_received": total.bytes,
+            "waited_s": round(total.waited_s, 3),
+            "duration_s": round(self.duration_s, 3),
+        }
+
+
+WriteBatch = Callable[[str, pa.RecordBatch], None]

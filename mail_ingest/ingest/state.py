@@ -1,0 +1,422 @@
+"""State syncs of one account: which messages exist, in which threads, with which labels.
+
+    cursor alive, mailbox unchanged   profile + labels.list, 2 units, nothing loaded
+    cursor alive                      history replayed over the stored states
+    no cursor, or history expired     ids and labels swept, then the history since the sweep began replayed
+
+Rows, events, labels, the cursor and the run's own row go into one load package. Only a sweep of more than
+`PART_STATES` messages takes several, each with the events that belong to its rows, and the cursor in the last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mail_ingest.errors import GmailError, HistoryExpiredError, MessageGoneError, WrongMailboxError
+from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
+from mail_ingest.gmail.changes import FROM_SWEEP, REMOVED, LabelEvent, Replay, StateChange, StoredState
+from mail_ingest.gmail.sweep import SweptMailbox, check_sweep_is_believable, compare
+from mail_ingest.ingest.run import Mode, OnProgress, Progress, SyncRun
+from mail_ingest.sources.batches import RowBuffer
+from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+from mail_ingest.sources.states import StateRows, write_labels
+from mail_ingest.sources.tables import ACCOUNTS
+from mail_ingest.warehouse.pipeline import Pipelines
+from mail_ingest.warehouse.queries import Queries, StoredLabel
+from mail_ingest.warehouse.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+#: States a load package holds at most.
+PART_STATES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Our position in an account's history, and what the observation that set it saw."""
+
+    history_id: int
+    observed_at: datetime
+    labels_digest: str
+    full_sync_at: datetime
+
+    @classmethod
+    def from_state(cls, stored: Mapping[str, Any]) -> Cursor:
+        return cls(
+            history_id=int(stored["history_id"]),
+            observed_at=datetime.fromisoformat(stored["observed_at"]),
+            labels_digest=stored["labels_digest"],
+            full_sync_at=datetime.fromisoformat(stored["full_sync_at"]),
+        )
+
+    def to_state(self) -> dict[str, str]:
+        return {
+            "history_id": str(self.history_id),
+            "observed_at": self.observed_at.isoformat(),
+            "labels_digest": self.labels_digest,
+            "full_sync_at": self.full_sync_at.isoformat(),
+        }
+
+
+class StateSync:
+    """One state sync. The caller holds the account's lock from before `run` until it returns."""
+
+    def __init__(
+        self,
+        client: GmailClient,
+        run: SyncRun,
+        *,
+        pipeline: str,
+        pipelines: Pipelines,
+        queries: Queries,
+        spool_folder: Path,
+        group: str | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self._client = client
+        self._run = run
+        self._account_id = run.account_id
+        self._pipeline = pipeline
+        self._pipelines = pipelines
+        self._queries = queries
+        self._spool_folder = spool_folder
+        self._group = group
+        self._on_progress = on_progress
+        self._now = datetime.now(UTC)
+
+    def run(self, mode: Mode) -> Profile:
+        """Brings the stored state up to the mailbox. Raises what the client raises; then nothing was changed."""
+        stored = self._pipelines.read_state(self._pipeline, STATE_SOURCE).get("cursors", {}).get(self._account_id)
+        cursor = Cursor.from_state(stored) if stored else None
+        profile = self._client.get_profile()
+        self._check_mailbox(profile)
+        labels = self._client.list_labels()
+        # taken after the profile: changes up to here are what this observation bounds from above
+        self._now = datetime.now(UTC)
+        if cursor is not None and mode != "full":
+            if cursor.history_id == profile.history_id and cursor.labels_digest == labels_digest(labels):
+                self._run.kind = "partial"
+                return profile
+            try:
+                self._partial(cursor, profile, labels)
+                return profile
+            except HistoryExpiredError:
+                if mode == "partial":
+                    raise
+                logger.info(
+                    "history of %s has expired at the cursor; sweeping ids and labels instead", self._account_id
+                )
+        self._full(cursor, profile, labels)
+        return profile
+
+    def _check_mailbox(self, profile: Profile) -> None:
+        if profile.email_address.lower() != self._account_id:
+            raise WrongMailboxError(
+                f"The credentials of {self._account_id} open the mailbox {profile.email_address.lower()}; nothing was "
+                "read from it. Connect the account again with credentials of its own mailbox.",
+                account_id=self._account_id,
+            )
+
+    # -- partial -------------------------------------------------------------------------------------------------
+
+    def _partial(self, cursor: Cursor, profile: Profile, labels: list[Label]) -> None:
+        self._run.kind = "partial"
+        known = self._queries.labels(self._account_id)
+        with _Packages(self, observed_after=cursor.observed_at) as packages:
+            replay, history_id = Replay(), profile.history_id
+            if profile.history_id != cursor.history_id:
+                first: int | None = None
+                for page in self._client.iter_history(cursor.history_id):
+                    first = page.history_id if first is None else first
+                    packages.rows.add_events(replay.add(page.records))
+                # the first page's: what changes while we page is seen again next time
+                history_id = cursor.history_id if first is None else first
+            changes = {
+                change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)
+            }
+            labels = self._refresh_labels(labels, known, changes.values())
+            vanished = _vanished(labels, known)
+            gone = _gone_labels(labels, known)
+            for change in changes.values():
+                packages.add(_without(change, gone))
+            for stored in self._queries.states_with_label(self._account_id, vanished) if vanished else ():
+                if stored.message_id not in changes:
+                    kept = stored.label_ids - gone
+                    packages.add(
+                        StateChange(stored.message_id, stored.thread_id, kept, history_id, False, stored),
+                        self._label_deletions(stored, gone, replay, history_id),
+                    )
+            self._write_labels(packages, labels, known, vanished, counts={})
+            self._finish(
+                packages, profile, replace(cursor, history_id=history_id, labels_digest=labels_digest(labels))
+            )
+
+    def _refresh_labels(
+        self, labels: list[Label], known: Mapping[str, StoredLabel], changes: Any
+    ) -> list[Label]:
+        """Labels again, once, where a change names one that the list did not know."""
+        listed = {label.label_id for label in labels} | set(known)
+        if any(change.label_ids - listed for change in changes):
+            return self._client.list_labels()
+        return labels
+
+    def _lookup(self, message_ids: Sequence[str]) -> Mapping[str, StoredState]:
+        return self._queries.lookup_states(self._account_id, message_ids)
+
+    def _read_minimal(self, message_id: str) -> MessageState | None:
+        try:
+            return self._client.get_message_state(message_id)
+        except MessageGoneError:
+            return None
+
+    @staticmethod
+    def _label_deletions(
+        stored: StoredState, gone: frozenset[str], replay: Replay, history_id: int
+    ) -> list[LabelEvent]:
+        return [
+            LabelEvent(history_id, stored.message_id, label_id, REMOVED, FROM_SWEEP)
+            for label_id in sorted(stored.label_ids & gone)
+            if not replay.explains(stored.message_id, label_id)
+        ]
+
+    # -- full ----------------------------------------------------------------------------------------------------
+
+    def _full(self, cursor: Cursor | None, profile: Profile, labels: list[Label]) -> None:
+        self._run.kind = "full"
+        pinned = profile.history_id
+        known = self._queries.labels(self._account_id)
+        swept, counts = self._sweep(profile, labels)
+        check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
+        observed_after = cursor.observed_at if cursor else None
+        with _Packages(self, observed_after=observed_after) as packages:
+            replay, history_id = self._replay_since(pinned, packages)
+
+            def lookup(message_ids: Sequence[str]) -> Mapping[str, StoredState]:
+                found = ((message_id, swept.state(message_id, pinned)) for message_id in message_ids)
+                return {message_id: state for message_id, state in found if state is not None}
+
+            replayed = {change.message_id: change for change in replay.fold(lookup, self._read_minimal)}
+            labels = self._refresh_labels(labels, known, replayed.values())
+            listed = {label.label_id for label in labels} | set(known)
+            gone = _gone_labels(labels, known)
+            pairs = compare(
+                swept,
+                replay,
+                replayed,
+                self._queries.iter_states(self._account_id),
+                history_id=pinned,
+                lasting_labels=lambda label_id: label_id not in listed,
+            )
+            for change, events in pairs:
+                packages.add(_without(change, gone), events)
+            self._write_labels(packages, labels, known, _vanished(labels, known), counts)
+            now = Cursor(history_id, self._now, labels_digest(labels), self._now)
+            self._finish(packages, profile, now)
+
+    def _replay_since(self, pinned: int, packages: _Packages) -> tuple[Replay, int]:
+        replay, first = Replay(), None
+        try:
+            for page in self._client.iter_history(pinned):
+                first = page.history_id if first is None else first
+                packages.rows.add_events(replay.add(page.records))
+        except HistoryExpiredError:
+            # right after a sweep this means only that the quiet mailbox has no history (lieer#203), not that we missed any
+            logger.info("%s has no history after the sweep's cursor", self._account_id)
+        return replay, pinned if first is None else first
+
+    def _sweep(self, profile: Profile, labels: list[Label]) -> tuple[SweptMailbox, dict[str, Label]]:
+        swept = SweptMailbox()
+        for page in self._client.iter_message_ids():
+            swept.add(page.refs)
+            self._on_progress(Progress(self._account_id, "ids", len(swept), profile.messages_total))
+        counts: dict[str, Label] = {}
+        for position, label in enumerate(labels):
+            self._on_progress(Progress(self._account_id, "labels", position, len(labels)))
+            try:
+                counts[label.label_id] = counted = self._client.get_label(label.label_id)
+                # equal totals would prove nothing: one message may have gained what another lost
+                if counted.messages_total == 0:
+                    continue
+                for page in self._client.iter_message_ids(label_id=label.label_id):
+                    swept.add_label(label.label_id, page.refs)
+            except GmailError as error:
+                if error.status != 404:
+                    raise
+                logger.info("a label of %s was deleted during the sweep", self._account_id)
+        return swept, counts
+
+    # -- both ----------------------------------------------------------------------------------------------------
+
+    def _write_labels(
+        self,
+        packages: _Packages,
+        labels: list[Label],
+        known: Mapping[str, StoredLabel],
+        vanished: list[str],
+        counts: Mapping[str, Label],
+    ) -> None:
+        """Rows for labels that are new, renamed, counted or gone."""
+        rows: list[tuple[Label, datetime | None]] = []
+        for label in labels:
+            stored = known.get(label.label_id)
+            counted = counts.get(label.label_id)
+            if counted is not None:
+                rows.append((_with_counts(label, counted), self._now))
+            elif stored is None or stored.deleted_at is not None:
+                rows.append((label, None))
+            elif _identity(stored.label) != _identity(label):
+                rows.append((_with_counts(label, stored.label), stored.counts_at))
+        changed = sum(
+            1
+            for label, _ in rows
+            if label.label_id not in known or _identity(known[label.label_id].label) != _identity(label)
+        )
+        self._run.labels_changed += changed + len(vanished)
+        write_labels(
+            self._account_id,
+            rows,
+            [(known[label_id].label, self._now) for label_id in vanished],
+            packages.spool.write,
+        )
+
+    def _finish(self, packages: _Packages, profile: Profile, cursor: Cursor) -> None:
+        cursor = replace(cursor, observed_at=self._now)
+        packages.rows.flush()
+        run, rows = self._run, packages
+        run.states_changed, run.messages_added, run.messages_deleted = rows.states, rows.added, rows.deleted
+        buffer = RowBuffer(ACCOUNTS, packages.spool.write)
+        buffer.add(
+            (
+                self._account_id,
+                profile.messages_total,
+                profile.threads_total,
+                cursor.history_id,
+                cursor.full_sync_at,
+                self._now,
+                "active",
+                self._group,
+            )
+        )
+        buffer.flush()
+        packages.load({self._account_id: cursor.to_state()})
+
+
+class _Packages:
+    """The spools of one state sync: usually one, more where a sweep found more than a package may hold."""
+
+    def __init__(self, sync: StateSync, *, observed_after: datetime | None) -> None:
+        self._sync = sync
+        self._stack = ExitStack()
+        self._observed_after = observed_after
+        self._full: list[Spool] = []
+        self.states = self.added = self.deleted = self._events = 0
+        self._open()
+
+    def __enter__(self) -> _Packages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _open(self) -> None:
+        self.spool = self._stack.enter_context(Spool(self._sync._spool_folder))
+        self.rows = StateRows(
+            self._sync._account_id,
+            self.spool.write,
+            observed_after=self._observed_after,
+            observed_at=self._sync._now,
+        )
+
+    def add(self, change: StateChange, events: Sequence[LabelEvent] = ()) -> None:
+        self.rows.add_state(change)
+        self.rows.add_events(events)
+        self.states += 1
+        self.added += change.stored is None
+        self.deleted += change.is_deleted
+        if self.rows.states >= PART_STATES:
+            self.rows.flush()
+            self._full.append(self.spool)
+            self._events += self.rows.events
+            self._open()
+
+    def load(self, cursors: Mapping[str, Mapping[str, Any]]) -> None:
+        """Loads all packages in order; the cursor and the run's row go with the last."""
+        sync = self._sync
+        sync._run.label_changes = self._events + self.rows.events
+        for spool in self._full:
+            _load(sync._pipelines, sync._pipeline, spool, None)
+        sync._run.record(self.spool)
+        _load(sync._pipelines, sync._pipeline, self.spool, cursors)
+        sync._run.is_recorded = True
+
+
+def _load(
+    pipelines: Pipelines, pipeline: str, spool: Spool, cursors: Mapping[str, Mapping[str, Any]] | None
+) -> None:
+    pipelines.load(
+        pipeline,
+        lambda staging: landing_source(
+            STATE_SOURCE, spool.tables(), spool.read, staging=staging, cursors=cursors
+        ),
+    )
+
+
+def labels_digest(labels: list[Label]) -> str:
+    """A digest that changes when any label comes, goes, or is renamed, hidden or coloured."""
+    identities = sorted(_identity(label) for label in labels)
+    return hashlib.sha256(orjson.dumps(identities)).hexdigest()[:16]
+
+
+def _identity(label: Label) -> tuple[str, ...]:
+    return (
+        label.label_id,
+        label.name,
+        label.type,
+        label.message_list_visibility or "",
+        label.label_list_visibility or "",
+        label.text_color or "",
+        label.background_color or "",
+    )
+
+
+def _with_counts(label: Label, counted: Label) -> Label:
+    return replace(
+        label,
+        messages_total=counted.messages_total,
+        messages_unread=counted.messages_unread,
+        threads_total=counted.threads_total,
+        threads_unread=counted.threads_unread,
+    )
+
+
+def _vanished(labels: list[Label], known: Mapping[str, StoredLabel]) -> list[str]:
+    """Labels that were there at the last sync and are not now."""
+    listed = {label.label_id for label in labels}
+    return [label_id for label_id, stored in known.items() if stored.deleted_at is None and label_id not in listed]
+
+
+def _gone_labels(labels: list[Label], known: Mapping[str, StoredLabel]) -> frozenset[str]:
+    """Every label that once stood in the list of labels and does not now: no live message carries one."""
+    listed = {label.label_id for label in labels}
+    return frozenset(label_id for label_id in known if label_id not in listed)
+
+
+def _without(change: StateChange, gone: frozenset[str]) -> StateChange:
+    if change.is_deleted or not change.label_ids & gone:
+        return change
+    return replace(change, label_ids=change.label_ids - gone)
+
+
+def iter_cursors(state: Mapping[str, Any]) -> Iterator[tuple[str, Cursor]]:
+    """Every account's cursor in a state pipeline's state."""
+    for account_id, stored in state.get("cursors", {}).items():
+        yield account_id, Cursor.from_state(stored)

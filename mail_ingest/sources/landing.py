@@ -1,0 +1,101 @@
+"""The dlt source: spooled Arrow rows of some landing tables, and the cursors that go with them.
+
+    spool -> one dlt resource per table -> one load package -> gmail.*
+
+Every table is merged by `delete-insert`: after a kill in the load phase the other strategies left duplicates. What stays
+when a key comes again is decided by the table's guard, a `source_filter` without correlation, which DuckDB and Postgres
+both turn into one anti-join. Cursors live in the source's state, set after the rows were handed over, so that one
+package holds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.extract import DltResource, DltSource
+
+from mail_ingest.sources.tables import DATASET, LANDING_TABLES, Table
+
+#: Names of the two sources; a source's name is also its dlt schema's and the section its cursors live in.
+STATE_SOURCE = "gmail_state"
+CONTENT_SOURCE = "gmail_content"
+
+_BY_NAME = {table.name: table for table in LANDING_TABLES}
+
+#: Gives the batches of one table, in order, each time it is called.
+ReadBatches = Callable[[str], Iterator[pa.Table]]
+
+
+def landing_source(
+    name: str,
+    tables: list[str],
+    read: ReadBatches,
+    *,
+    staging: str,
+    cursors: Mapping[str, Mapping[str, Any] | None] | None = None,
+) -> DltSource:
+    """A source that loads `tables`, and then sets the cursors of accounts (None removes one).
+
+    `staging` is the staging dataset of the pipeline that will run it: the guards name it.
+    """
+
+    def set_cursors() -> Iterator[pa.Table]:
+        stored = dlt.current.source_state().setdefault("cursors", {})
+        for account_id, cursor in (cursors or {}).items():
+            if cursor is None:
+                stored.pop(account_id, None)
+            else:
+                stored[account_id] = dict(cursor)
+        yield from ()
+
+    @dlt.source(name=name, max_table_nesting=0)
+    def source() -> Iterator[DltResource]:
+        for table_name in tables:
+            yield _resource(_BY_NAME[table_name], read, staging)
+        if cursors:
+            yield dlt.resource(set_cursors, name="cursors")
+
+    return source()
+
+
+def _resource(table: Table, read: ReadBatches, staging: str) -> DltResource:
+    def batches() -> Iterator[pa.Table]:
+        yield from read(table.name)
+
+    disposition: dict[str, Any] = {"disposition": "merge", "strategy": "delete-insert"}
+    guard = merge_guard(table, staging)
+    if guard:
+        disposition["source_filter"] = guard
+    columns: dict[str, dict[str, Any]] = {
+        column.name: {"data_type": "json"} for column in table.columns if column.kind == "json"
+    }
+    if table.guard == "monotonic":
+        columns["history_id"] = {"dedup_sort": "desc"}
+    return dlt.resource(
+        batches,
+        name=table.name,
+        write_disposition=disposition,  # type: ignore[call-overload]
+        primary_key=table.key,
+        columns=columns,
+    )
+
+
+def merge_guard(table: Table, staging: str) -> str:
+    """SQL that keeps staged rows out of the merge: older ones (monotonic), or those that are there (absent)."""
+    if table.guard == "latest":
+        return ""
+    keys = list(table.key)
+    condition = ""
+    if table.guard == "monotonic":
+        keys.append("history_id")
+        condition = " WHERE t.history_id > st.history_id"
+    names = ", ".join(keys)
+    staged = ", ".join(f"st.{key}" for key in keys)
+    join = " AND ".join(f"t.{key} = st.{key}" for key in table.key)
+    return (
+        f"({names}) NOT IN (SELECT {staged} FROM {staging}.{table.name} st "
+        f"JOIN {DATASET}.{table.name} t ON {join}{condition})"
+    )

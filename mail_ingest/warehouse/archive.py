@@ -1,0 +1,212 @@
+"""The raw archive: every message's bytes, in Parquet packs on any fsspec filesystem.
+
+A pack holds all that is needed to rebuild the warehouse without Gmail. Bytes are compressed one message at a time
+(zstd, level 3), so one message can be read without its neighbours. Packs are written under a temporary name and appear
+whole or not at all; they are never merged. Paths are `<account>/<year-month of writing>/<time>-<random>.parquet`,
+relative to the archive's root, and sort by time of writing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from mail_ingest.errors import ConfigError, WarehouseError
+from mail_ingest.gmail.models import RawMessage
+
+SCHEMA = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("message_id", pa.string()),
+        ("thread_id", pa.string()),
+        ("internal_date_ms", pa.int64()),
+        ("label_ids", pa.list_(pa.string())),
+        ("history_id", pa.int64()),
+        ("size_estimate", pa.int64()),
+        ("snippet", pa.string()),
+        ("sha256", pa.string()),
+        ("raw_zstd", pa.binary()),
+    ]
+)
+#: A row group closes at this many messages or compressed bytes: the bound of a pack's memory, and of a single read.
+GROUP_MESSAGES = 250
+GROUP_BYTES = 8 * 1024 * 1024
+
+_threads = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedMessage:
+    """A message read back: what Gmail gave, and the hash that was taken then."""
+
+    message: RawMessage
+    sha256: str
+
+
+class PackWriter:
+    """One pack being written. Nothing is visible in the archive until `close`."""
+
+    def __init__(self, filesystem: Any, root: str, path: str, account_id: str) -> None:
+        self.path = path
+        self.messages = 0
+        self._account_id = account_id
+        self._filesystem = filesystem
+        self._final = f"{root}/{path}"
+        self._temporary = f"{self._final}.part"
+        self._rows: list[tuple[object, ...]] = []
+        self._row_bytes = 0
+        filesystem.makedirs(self._final.rsplit("/", 1)[0], exist_ok=True)
+        self._file = filesystem.open(self._temporary, "wb")
+        self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="none", use_dictionary=["account_id"])
+
+    def add(self, message: RawMessage, sha256: str) -> None:
+        compressed = _compressor().compress(message.raw)
+        self._rows.append(
+            (
+                self._account_id,
+                message.message_id,
+                message.thread_id,
+                message.internal_date_ms,
+                sorted(message.label_ids),
+                message.history_id,
+                message.size_estimate,
+                message.snippet.encode("utf-8", "replace").decode(),
+                sha256,
+                compressed,
+            )
+        )
+        self.messages += 1
+        self._row_bytes += len(compressed)
+        if len(self._rows) >= GROUP_MESSAGES or self._row_bytes >= GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Makes the pack visible. After it the messages need not be bought again, whatever happens."""
+        self._flush()
+        self._writer.close()
+        self._file.close()
+        self._filesystem.mv(self._temporary, self._final)
+
+    def abandon(self) -> None:
+        """Gives the pack up and removes what was written of it."""
+        try:
+            self._writer.close()
+            self._file.close()
+            self._filesystem.rm(self._temporary)
+        except (OSError, pa.ArrowException):
+            return
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        columns = zip(*self._rows, strict=True)
+        arrays = [pa.array(list(values), type=field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
+        self._rows = []
+        self._row_bytes = 0
+
+
+class RawArchive:
+    """The archive under one fsspec URL, or none at all (`off`)."""
+
+    def __init__(self, url: str) -> None:
+        self.enabled = url != "off"
+        self._filesystem: Any = None
+        self._root = ""
+        if self.enabled:
+            try:
+                self._filesystem, self._root = fsspec.core.url_to_fs(url)
+            except (ValueError, ImportError, OSError) as error:
+                raise ConfigError(
+                    f"MAIL_INGEST_RAW names an archive that cannot be opened ({type(error).__name__}: its protocol may need "
+                    "a package such as s3fs or gcsfs). It takes a folder, an fsspec URL or off"
+                ) from None
+
+    def new_pack(self, account_id: str) -> PackWriter:
+        """Opens a pack for messages of one account. Raises WarehouseError where the archive cannot be written."""
+        now = datetime.now(UTC)
+        name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}.parquet"
+        try:
+            return PackWriter(self._filesystem, self._root, f"{_folder(account_id)}/{now:%Y-%m}/{name}", account_id)
+        except OSError as error:
+            raise WarehouseError(
+                f"The raw archive {self._root} cannot be written for {account_id} ({error.strerror or type(error).__name__}). "
+                "Check the folder and the disk; what was fetched before is kept."
+            ) from None
+
+    def packs(self, account_id: str) -> list[str]:
+        """Paths of the account's complete packs, oldest first."""
+        if not self.enabled:
+            return []
+        self._filesystem.invalidate_cache()
+        found = self._filesystem.glob(f"{self._root}/{_folder(account_id)}/*/*.parquet")
+        return sorted(str(path)[len(self._root) + 1 :] for path in found)
+
+    def remove_unfinished(self, account_id: str) -> None:
+        """Removes packs that a killed process left half-written; the caller holds the account's content lock."""
+        if self.enabled:
+            for path in self._filesystem.glob(f"{self._root}/{_folder(account_id)}/*/*.part"):
+                self._filesystem.rm(path)
+
+    def read_pack(self, path: str) -> Iterator[ArchivedMessage]:
+        """The messages of a pack in order, one row group in memory at a time."""
+        with self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+            parquet = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                for row in parquet.read_row_group(group).to_pylist():
+                    yield _message(row)
+
+    def message_ids(self, path: str) -> list[str]:
+        with self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+            ids: list[str] = pq.ParquetFile(file).read(columns=["message_id"]).column(0).to_pylist()
+            return ids
+
+    def read_message(self, path: str, message_id: str) -> ArchivedMessage | None:
+        """One message out of a pack, None where the pack does not hold it."""
+        with self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+            parquet = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                ids = parquet.read_row_group(group, columns=["message_id"]).column(0).to_pylist()
+                if message_id in ids:
+                    row = parquet.read_row_group(group).slice(ids.index(message_id), 1).to_pylist()[0]
+                    return _message(row)
+        return None
+
+
+def _message(row: dict[str, Any]) -> ArchivedMessage:
+    raw = zstandard.ZstdDecompressor().decompress(row["raw_zstd"])
+    return ArchivedMessage(
+        RawMessage(
+            message_id=row["message_id"],
+            thread_id=row["thread_id"],
+            label_ids=frozenset(row["label_ids"] or ()),
+            history_id=row["history_id"],
+            internal_date_ms=row["internal_date_ms"],
+            size_estimate=row["size_estimate"],
+            snippet=row["snippet"] or "",
+            raw=raw,
+        ),
+        row["sha256"],
+    )
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    # building a compressor costs more than using it, and one must not be used by two threads at once
+    compressor = getattr(_threads, "compressor", None)
+    if compressor is None:
+        compressor = _threads.compressor = zstandard.ZstdCompressor(level=3)
+    return compressor
+
+
+def _folder(account_id: str) -> str:
+    return quote(account_id, safe="@.+-_")

@@ -1,0 +1,153 @@
+"""dlt pipelines into the warehouse: one load at a time per pipeline, pending loads first.
+
+Pipelines share the dataset `gmail`; each has its own working folder and its own staging dataset, because concurrent
+pipelines on one staging dataset lose rows without an error (dlt issue 4297). A pipeline's name is `state_<shard>`,
+`content_<shard>` or `content_<account>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mail_ingest.errors import MailIngestError, WarehouseError
+from mail_ingest.settings import Settings
+from mail_ingest.warehouse.connection import Warehouse
+from mail_ingest.warehouse.locks import Locks
+
+if TYPE_CHECKING:
+    from dlt import Pipeline
+    from dlt.extract import DltSource
+
+DATASET = "gmail"
+
+
+def pipeline_name(prefix: str, suffix: str) -> str:
+    """A name that dlt, file systems and SQL take, distinct for distinct accounts."""
+    readable = re.sub(r"[^a-z0-9]+", "_", suffix.lower()).strip("_")[:24]
+    if readable == suffix.lower():
+        return f"{prefix}_{readable}"
+    return f"{prefix}_{readable}_{hashlib.sha256(suffix.encode()).hexdigest()[:8]}"
+
+
+def staging_dataset(name: str) -> str:
+    """The staging dataset of a pipeline, as merge guards have to spell it."""
+    return f"{DATASET}_staging_{name}"
+
+
+class Pipelines:
+    """Loads sources through dlt and reads pipelines' state."""
+
+    def __init__(self, settings: Settings, warehouse: Warehouse, locks: Locks) -> None:
+        self._folder = settings.home / "dlt"
+        self._warehouse = warehouse
+        self._locks = locks
+
+    def load(self, name: str, build_source: Callable[[str], DltSource]) -> None:
+        """Loads one package; what an earlier, killed process left pending is loaded before it.
+
+        `build_source` gets the name of the staging dataset and returns the source to load. Returns once the package
+        is in the warehouse; after an error it stays pending in the working folder and the next call finishes it.
+        """
+        with self._pipeline(name) as pipeline:
+            _finish(pipeline)
+            try:
+                pipeline.run(build_source(staging_dataset(name)), loader_file_format="parquet")
+            except Exception as error:
+                raise _load_error(name, error) from error
+
+    def finish_pending(self, name: str) -> None:
+        """Loads what an earlier process left pending. Costs nothing where there is nothing."""
+        if not (self._folder / name).exists():
+            return
+        if not any((self._folder / name).glob("load/normalized/*")) and not any(
+            (self._folder / name).glob("normalize/extracted/*")
+        ):
+            return
+        with self._pipeline(name) as pipeline:
+            _finish(pipeline)
+
+    def read_state(self, name: str, source: str) -> dict[str, Any]:
+        """A copy of the source's state as of the last completed load, restored from the warehouse where the working
+        folder is gone or behind."""
+        self.finish_pending(name)
+        if not self._warehouse.exists:
+            return {}
+        with self._pipeline(name) as pipeline:
+            pipeline.sync_destination()
+            state = pipeline.state.get("sources", {}).get(source, {})
+            return dict(state)
+
+    @contextmanager
+    def _pipeline(self, name: str) -> Iterator[Pipeline]:
+        with self._locks.hold(f"pipeline:{name}"), self._warehouse.open() as connection:
+            dlt = _import_dlt()
+            destination = dlt.destinations.duckdb(
+                connection, create_indexes=False, staging_dataset_name_layout=f"%s_staging_{name}"
+            )
+            yield dlt.pipeline(
+                pipeline_name=name,
+                pipelines_dir=str(self._folder),
+                destination=destination,
+                dataset_name=DATASET,
+            )
+
+
+def _finish(pipeline: Pipeline) -> None:
+    if not pipeline.has_pending_data:
+        return
+    try:
+        pipeline.run()
+    except Exception as error:
+        raise _load_error(pipeline.pipeline_name, error) from error
+
+
+def _load_error(name: str, error: BaseException) -> MailIngestError:
+    """One sentence, without the values that database errors like to quote: those are people's mail."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        if isinstance(error, MailIngestError):
+            return error
+        chain.append(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    text = " ".join(str(link) for link in chain)
+    if "No space left" in text or "could not write" in text.lower():
+        cause = "the disk is full"
+    elif "Out of Memory" in text:
+        cause = "DuckDB ran out of memory"
+    else:
+        cause = " from ".join(type(link).__name__ for link in chain[:3])
+    return WarehouseError(
+        f"Pipeline {name} could not load its package ({cause}). The package is kept in the working folder and the next "
+        "sync finishes it before it reads anything new; nothing is lost."
+    )
+
+
+class _HintDifferences(logging.Filter):
+    """Drops dlt's notice that `json` columns arrive as Arrow strings, which is on purpose."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "column hints were different" not in str(record.msg)
+
+
+_dlt_module: Any = None
+
+
+def _import_dlt() -> Any:
+    """Imports dlt (slow) and sets what we rely on: no telemetry, load ids in Arrow rows, emptied staging."""
+    global _dlt_module
+    if _dlt_module is None:
+        import dlt
+
+        dlt.config["runtime.dlthub_telemetry"] = False
+        dlt.config["runtime.log_level"] = "ERROR"
+        dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
+        dlt.config["load.truncate_staging_dataset"] = True
+        dlt.config["data_writer.buffer_max_items"] = 500
+        logging.getLogger("dlt").addFilter(_HintDifferences())
+        _dlt_module = dlt
+    return _dlt_module

@@ -1,0 +1,241 @@
+"""The reads that syncing needs: stored states, labels, the backlog, failures, archived packs.
+
+Every function opens the warehouse for itself and lets go of it at the end; the ones that stream say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+
+from mail_ingest.gmail.changes import StoredState
+from mail_ingest.gmail.models import Label
+from mail_ingest.warehouse.connection import Warehouse
+
+_STATE_COLUMNS = "message_id, thread_id, cast(label_ids as varchar), history_id, is_deleted, first_seen_at"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLabel:
+    """A label as stored, and when it was found missing."""
+
+    label: Label
+    counts_at: datetime | None
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which messages' content is wanted.
+
+    `since` compares the arrival time that Gmail's ids carry where they are 16 hex digits; other ids are always inside.
+    `label_id` keeps to messages that carry the label now, `month` (such as 2026-05) to those that a listing of the
+    month found.
+    """
+
+    since: datetime | None = None
+    label_id: str | None = None
+    month: str | None = None
+
+    def condition(self) -> tuple[str, list[object]]:
+        """SQL on `s` (message_states) and its parameters."""
+        parts, values = ["true"], list[object]()
+        if self.since is not None:
+            parts.append("(length(s.message_id) <> 16 or s.message_id >= ?)")
+            values.append(f"{max(int(self.since.timestamp() * 1000), 0) << 20:016x}")
+        if self.label_id is not None:
+            parts.append("position(? in cast(s.label_ids as varchar)) > 0")
+            values.append(orjson.dumps(self.label_id).decode())
+        if self.month is not None:
+            parts.append(
+                "exists (select 1 from gmail.message_months mm where mm.account_id = s.account_id "
+                "and mm.message_id = s.message_id and mm.month = ?)"
+            )
+            values.append(self.month)
+        return " and ".join(parts), values
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Live messages without content: `due` can be fetched now, `waiting` failed and wait for their next try."""
+
+    due: int
+    waiting: int
+    out_of_scope: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is known of a message that could not be fetched."""
+
+    attempts: int
+    first_failed_at: datetime
+
+
+class Queries:
+    """Reads of one warehouse."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def iter_states(self, account_id: str) -> Iterator[StoredState]:
+        """Every stored state of an account, streamed; the warehouse stays open until the iterator is done."""
+        parse = _LabelSets()
+        with self._warehouse.open() as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(
+                f"select {_STATE_COLUMNS} from gmail.message_states where account_id = ?", [account_id]
+            )
+            while rows := cursor.fetchmany(10_000):
+                for row in rows:
+                    yield _state(row, parse)
+
+    def lookup_states(self, account_id: str, message_ids: Sequence[str]) -> Mapping[str, StoredState]:
+        """The stored states of these messages, by id; absent ones are left out."""
+        parse = _LabelSets()
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                f"select {_STATE_COLUMNS} from gmail.message_states "
+                "where account_id = ? and message_id in (select unnest(cast(? as varchar[])))",
+                [account_id, list(message_ids)],
+            ).fetchall()
+        return {row[0]: _state(row, parse) for row in rows}
+
+    def states_with_label(self, account_id: str, label_ids: Sequence[str]) -> list[StoredState]:
+        """Live messages that carry any of these labels."""
+        parse = _LabelSets()
+        found = []
+        with self._warehouse.open() as connection:
+            for label_id in label_ids:
+                found += connection.execute(
+                    f"select {_STATE_COLUMNS} from gmail.message_states "
+                    "where account_id = ? and not is_deleted and position(? in cast(label_ids as varchar)) > 0",
+                    [account_id, orjson.dumps(label_id).decode()],
+                ).fetchall()
+        return list({row[0]: _state(row, parse) for row in found}.values())
+
+    def labels(self, account_id: str) -> dict[str, StoredLabel]:
+        """Every label the account has or had, by id."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select label_id, name, type, message_list_visibility, label_list_visibility, text_color, "
+                "background_color, messages_total, messages_unread, threads_total, threads_unread, counts_at, deleted_at "
+                "from gmail.labels where account_id = ?",
+                [account_id],
+            ).fetchall()
+        return {row[0]: StoredLabel(Label(*row[:11]), _aware(row[11]), _aware(row[12])) for row in rows}
+
+    def backlog(self, account_id: str, scope: Scope, *, limit: int, now: datetime) -> list[tuple[str, str]]:
+        """Ids (message, thread) to fetch next, newest arrivals first, at most `limit`."""
+        condition, values = scope.condition()
+        with self._warehouse.open() as connection:
+            return connection.execute(
+                f"select s.message_id, s.thread_id {_MISSING} and {condition} "
+                "and (f.next_try_at is null or f.next_try_at <= ?) "
+                "order by length(s.message_id) desc, s.message_id desc limit ?",
+                [account_id, *values, now, limit],
+            ).fetchall()
+
+    def count_backlog(self, account_id: str, scope: Scope, now: datetime) -> Backlog:
+        condition, values = scope.condition()
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
+                "count(*) filter (where not inside) from (select "
+                f"({condition}) as inside, (f.next_try_at is null or f.next_try_at <= ?) as is_due {_MISSING}) as missing",
+                [*values, now, account_id],
+            ).fetchone()
+        return Backlog(*row) if row else Backlog(0, 0, 0)
+
+    def failures(self, account_id: str, message_ids: Sequence[str]) -> dict[str, Failure]:
+        """Unresolved failures of these messages, by id."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select message_id, attempts, first_failed_at from gmail.fetch_failures where account_id = ? "
+                "and resolved_at is null and message_id in (select unnest(cast(? as varchar[])))",
+                [account_id, list(message_ids)],
+            ).fetchall()
+        return {row[0]: Failure(row[1], _aware(row[2]) or datetime.now(UTC)) for row in rows}
+
+    def unresolved_failures(self, account_id: str) -> int:
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select count(*) from gmail.fetch_failures where account_id = ? and resolved_at is null", [account_id]
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def stored_ids(self, account_id: str, message_ids: Sequence[str]) -> set[str]:
+        """Which of these messages have their content stored."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select message_id from gmail.messages where account_id = ? "
+                "and message_id in (select unnest(cast(? as varchar[])))",
+                [account_id, list(message_ids)],
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def loaded_packs(self, account_id: str) -> set[str]:
+        """Packs of the raw archive that stored messages point into."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select distinct raw_pack from gmail.messages where account_id = ? and raw_pack is not null",
+                [account_id],
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def content_place(self, account_id: str, message_id: str) -> tuple[str | None, str] | None:
+        """Pack and hash of a message's raw bytes, None where its content is not stored."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select raw_pack, sha256 from gmail.messages where account_id = ? and message_id = ?",
+                [account_id, message_id],
+            ).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def complete_months(self, account_ids: Sequence[str]) -> list[tuple[str, int]]:
+        """Months (such as 2026-05) in which these accounts hold content, with how many messages; newest first."""
+        with self._warehouse.open() as connection:
+            return connection.execute(
+                "select strftime(internal_date, '%Y-%m') as month, count(*) from gmail.messages "
+                "where account_id in (select unnest(cast(? as varchar[]))) group by 1 order by 1 desc",
+                [list(account_ids)],
+            ).fetchall()
+
+    def row_counts(self, tables: Sequence[str]) -> dict[str, int]:
+        """Rows by table or view, named with their schema."""
+        counts = {}
+        with self._warehouse.open() as connection:
+            for table in tables:
+                row = connection.execute(f"select count(*) from {table}").fetchone()
+                counts[table] = int(row[0]) if row else 0
+        return counts
+
+
+_MISSING = (
+    "from gmail.message_states s "
+    "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
+    "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
+    "and f.resolved_at is null "
+    "where s.account_id = ? and not s.is_deleted and m.message_id is null"
+)
+
+
+class _LabelSets(dict[str, frozenset[str]]):
+    """Parses label sets once each: a mailbox has few distinct ones."""
+
+    def __missing__(self, text: str) -> frozenset[str]:
+        labels = frozenset(orjson.loads(text)) if text else frozenset[str]()
+        if len(self) < 50_000:
+            self[text] = labels
+        return labels
+
+
+def _state(row: tuple[str, str, str, int, bool, datetime | None], parse: _LabelSets) -> StoredState:
+    return StoredState(row[0], row[1], parse[row[2]], row[3], row[4], _aware(row[5]))
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    return value.astimezone(UTC) if value is not None else None

@@ -1,0 +1,74 @@
+"""Rows on disk between fetching and loading, so that locks are held for the load alone and memory stays bounded.
+
+One Arrow file per table in a folder of its own; the folder goes when the block ends. A spool does not survive its
+process: what it held is bought again for nothing (states) or read back from the raw archive (content).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+
+
+class Spool:
+    """Collects Arrow batches per table and hands them back in order."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="spool-", dir=folder))
+        self._writers: dict[str, pa.ipc.RecordBatchFileWriter] = {}
+        self.rows: dict[str, int] = {}
+        self.size_bytes = 0
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def write(self, table: str, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        writer = self._writers.get(table)
+        if writer is None:
+            writer = pa.ipc.new_file(self._folder / f"{table}.arrow", batch.schema)
+            self._writers[table] = writer
+        writer.write_batch(batch)
+        self.rows[table] = self.rows.get(table, 0) + batch.num_rows
+        self.size_bytes += batch.nbytes
+
+    def read(self, table: str) -> Iterator[pa.Table]:
+        """The table's batches, one at a time, memory-mapped. Ends writing."""
+        self._close()
+        path = self._folder / f"{table}.arrow"
+        if not path.exists():
+            return
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            for position in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(position)])
+
+    def tables(self) -> list[str]:
+        return list(self.rows)
+
+    def _close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+
+def remove_leftovers(folder: Path, *, older_than_s: float = 86_400) -> None:
+    """Removes spools of processes that were killed, once nobody can still be writing them."""
+    import time
+
+    for leftover in folder.glob("spool-*"):
+        if time.time() - leftover.stat().st_mtime > older_than_s:
+            shutil.rmtree(leftover, ignore_errors=True)

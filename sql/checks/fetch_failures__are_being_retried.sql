@@ -1,0 +1,14 @@
+-- table: gmail.fetch_failures
+-- catches: live messages whose content failed to come at least five times.
+-- severity: warn
+select
+    failures.account_id,
+    failures.message_id,
+    failures.error_class
+from gmail.fetch_failures as failures
+inner join gmail.message_states as states
+    on failures.account_id = states.account_id
+    and failures.message_id = states.message_id
+where failures.resolved_at is null
+    and failures.attempts >= 5
+    and not states.is_deleted

@@ -1,0 +1,12 @@
+-- table: gmail.messages
+-- catches: live messages without content; a backlog is normal while a mailbox is being copied, so it warns.
+-- severity: warn
+select
+    states.account_id,
+    states.message_id
+from gmail.message_states as states
+left join gmail.messages as messages
+    on states.account_id = messages.account_id
+    and states.message_id = messages.message_id
+where messages.message_id is null
+    and not states.is_deleted

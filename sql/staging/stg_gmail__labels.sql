@@ -1,0 +1,11 @@
+-- mail_staging.labels: one row per label that a mailbox has or had.
+-- key: account_id, label_id
+-- reads: gmail.labels
+-- refresh: view
+select
+    account_id,
+    label_id,
+    name,
+    type,
+    deleted_at
+from gmail.labels

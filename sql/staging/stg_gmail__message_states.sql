@@ -1,0 +1,13 @@
+-- mail_staging.message_states: one row per message ever seen, with its present state.
+-- key: account_id, message_id
+-- reads: gmail.message_states
+-- refresh: view
+select
+    account_id,
+    message_id,
+    thread_id,
+    cast(label_ids as varchar) as label_ids,
+    is_deleted,
+    deleted_at,
+    first_seen_at
+from gmail.message_states

@@ -1,0 +1,19 @@
+-- mail_staging.messages: one row per message whose content is stored.
+-- key: account_id, message_id
+-- reads: gmail.messages
+-- refresh: view
+select
+    account_id,
+    message_id,
+    internal_date,
+    subject,
+    from_address,
+    from_name,
+    snippet,
+    body_text,
+    size_bytes,
+    importance,
+    rfc822_message_id,
+    in_reply_to,
+    attachment_count
+from gmail.messages
