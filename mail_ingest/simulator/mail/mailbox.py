@@ -1,0 +1,355 @@
+"""One mailbox as tests and other programs handle it: verbs that change it, and the truth about what is in it."""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import RLock
+
+from mail_ingest.simulator.grants import FULL_SCOPE, SCOPE_PREFIX, Grants
+from mail_ingest.simulator.made.bodies import GeneratedMail
+from mail_ingest.simulator.made.plan import make_plan
+from mail_ingest.simulator.mail import bulk, ids
+from mail_ingest.simulator.mail.compose import DEFAULT_SENDER, compose
+from mail_ingest.simulator.mail.content import with_crlf
+from mail_ingest.simulator.mail.drafts import Drafts
+from mail_ingest.simulator.mail.history import Change, ChangeKind
+from mail_ingest.simulator.mail.label_verbs import LabelVerbs
+from mail_ingest.simulator.mail.labels import Label
+from mail_ingest.simulator.mail.snippets import Snippets
+from mail_ingest.simulator.mail.state import MailboxState
+from mail_ingest.simulator.switches import Switches
+
+CLIENT_ID = "simulator.apps.googleusercontent.com"
+CLIENT_SECRET = "simulator-client-secret"  # noqa: S105 (nothing checks it)
+BIN_LIFETIME_S = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """The truth about one message."""
+
+    message_id: str
+    thread_id: str
+    label_ids: frozenset[str]
+    history_id: int
+    internal_date_ms: int
+
+
+class Mailbox:
+    """A Gmail account of the simulator. Every verb is atomic and may be called from any thread.
+
+    Verbs that change something write history records, except `generate` and the loaders: what they bring counts as
+    older than the history that is kept.
+    """
+
+    def __init__(self, address: str, *, lock: RLock, clock: Callable[[], float], switches: Switches, grants: Grants,
+                 token_uri: Callable[[], str]) -> None:  # fmt: skip
+        self.address = address
+        self.lock = lock
+        self.state = MailboxState(clock, random.Random(address))
+        self.drafts = Drafts(self.state)
+        self.snippets = Snippets(self.state)
+        self.label_verbs = LabelVerbs(self.state, switches)
+        self.shown_address = address
+        """What `getProfile` says; differs after `answer_as`."""
+        self.has_mail = True
+        self._clock = clock
+        self._switches = switches
+        self._grants = grants
+        self._token_uri = token_uri
+        self.token = grants.issue(address, [FULL_SCOPE])
+        """A bearer token for everything; it works until it is expired or revoked."""
+
+    def __repr__(self) -> str:
+        return f"Mailbox({self.address!r}, {self.state.table.live_messages} messages)"
+
+    # filling
+
+    def generate(
+        self,
+        count: int,
+        *,
+        seed: int = 1,
+        labels_per_message: float = 3,
+        user_labels: int = 20,
+        messages_per_thread: float = 2,
+        mean_size_bytes: int = 20_000,
+        start: str | datetime = "2021-01-01",
+        end: str | datetime = "2026-01-01",
+    ) -> list[str]:
+        """Adds `count` messages that look like some years of mail and returns their ids, oldest first.
+
+        Bodies are made on demand, the same ones for the same seed; nothing but about 50 bytes a message is kept.
+        `labels_per_message` is a mean and counts system labels too.
+        """
+        with self.lock:
+            state = self.state
+            label_ids = self.label_verbs.ensure_generated(user_labels)
+            plan = make_plan(
+                count,
+                seed=seed,
+                start_ms=_epoch_ms(start),
+                end_ms=_epoch_ms(end),
+                user_labels=label_ids,
+                labels_per_message=labels_per_message,
+                messages_per_thread=messages_per_thread,
+                number_of_set=state.sets.number,
+            )
+            source = GeneratedMail(state.table, len(state.table), plan.kinds, self.address, seed, mean_size_bytes)
+            first = state.insert_run(plan.ids, plan.starters, plan.dates, plan.label_sets, source)
+            self.drafts.adopt(first)
+            return [ids.to_hex(number) for number in plan.ids]
+
+    def add(
+        self,
+        *,
+        subject: str = "Hello",
+        sender: str = DEFAULT_SENDER,
+        to: str | Sequence[str] | None = None,
+        body: str = "Hello\n",
+        html: str | None = None,
+        cc: str | None = None,
+        attachments: Sequence[tuple[str, str, bytes]] = (),
+        labels: Iterable[str] = ("INBOX", "UNREAD"),
+        thread_id: str | None = None,
+        internal_date: datetime | None = None,
+        raw: bytes | None = None,
+        imported: bool = False,
+        message_id: str | None = None,
+    ) -> str:
+        """A message arrives; returns its id. Attachments are (file name, MIME type, bytes).
+
+        With `internal_date` it arrived then, and its id says so too; with `imported` it arrives now and only its
+        internal date is old. `raw` gives the bytes as they are (line ends become CRLF); `message_id` forces the
+        Gmail id.
+        """
+        with self.lock:
+            now_ms = int(self._clock() * 1000)
+            date_ms = now_ms if internal_date is None else _epoch_ms(internal_date)
+            if raw is None:
+                raw = compose(
+                    sender=sender, to=to or self.address, subject=subject, body=body, html=html, cc=cc,
+                    attachments=attachments, date_ms=date_ms,
+                    message_id=f"<{self.state.rng.getrandbits(96):024x}@mail.example>",
+                )  # fmt: skip
+            thread = None if thread_id is None else self._thread_number(thread_id)
+            if message_id is not None:
+                change = self.state.insert_known(self._number(message_id), date_ms, labels, with_crlf(raw), thread)
+            else:
+                arrival_ms = now_ms if imported else None
+                change = self.state.insert(date_ms, labels, with_crlf(raw), thread, arrival_ms)
+            return self._arrive(change)
+
+    # changing
+
+    def relabel(self, message_id: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        self.relabel_many([message_id], add=add, remove=remove)
+
+    def relabel_many(self, message_ids: Iterable[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Adds and removes labels; ids that no label has are kept as they are, as Gmail does at times."""
+        with self.lock:
+            bulk.relabel(self.state, self._slots(message_ids), add, remove)
+
+    def trash(self, message_id: str) -> None:
+        with self.lock:
+            bulk.trash(self.state, self._slots([message_id]))
+
+    def untrash(self, message_id: str) -> None:
+        with self.lock:
+            bulk.untrash(self.state, self._slots([message_id]))
+
+    def delete(self, message_id: str) -> None:
+        """Deletes a message for good."""
+        self.delete_many([message_id])
+
+    def delete_many(self, message_ids: Iterable[str]) -> None:
+        with self.lock:
+            bulk.delete(self.state, self._slots(message_ids))
+
+    def empty_trash(self) -> list[str]:
+        """Deletes what is in the trash for good and returns the ids."""
+        return self._purge(("TRASH",), None)
+
+    def purge(self) -> list[str]:
+        """What Gmail does by itself: trash and spam that came or were last changed 30 days ago go for good."""
+        return self._purge(("TRASH", "SPAM"), self._clock() - BIN_LIFETIME_S)
+
+    def create_label(self, name: str) -> str:
+        with self.lock:
+            return self.label_verbs.create(name).id
+
+    def rename_label(self, label_id: str, name: str) -> None:
+        with self.lock:
+            self.label_verbs.rename(label_id, name)
+
+    def delete_label(self, label_id: str) -> None:
+        """Takes the label away, also from all its messages."""
+        with self.lock:
+            self.label_verbs.delete(label_id)
+
+    def save_draft(self, *, body: str = "Draft\n", subject: str = "Draft", to: str = "", draft: str | None = None,
+                   thread_id: str | None = None) -> str:  # fmt: skip
+        """Writes a new draft, or saves one again; returns the draft id. Every save replaces the message inside."""
+        with self.lock:
+            date_ms = int(self._clock() * 1000)
+            raw = compose(
+                sender=self.address, to=to, subject=subject, body=body, date_ms=date_ms,
+                message_id=f"<{self.state.rng.getrandbits(96):024x}@mail.example>",
+            )  # fmt: skip
+            if draft is not None:
+                return self.drafts.save(draft, raw, date_ms)
+            return self.drafts.create(raw, date_ms, None if thread_id is None else self._thread_number(thread_id))
+
+    def send_draft(self, draft: str) -> str:
+        """Sends a draft: its message goes, a new one with SENT comes; returns the new message's id."""
+        with self.lock:
+            return self._hex(self.drafts.send(draft, int(self._clock() * 1000)))
+
+    def delete_draft(self, draft: str) -> None:
+        with self.lock:
+            self.drafts.delete(draft)
+
+    def draft_message_id(self, draft: str) -> str:
+        with self.lock:
+            return self._hex(self.drafts.slot(draft))
+
+    def expire_history(self, before: int | str | None = None) -> None:
+        """Cursors smaller than `before` no longer work; None: no cursor does that was handed out until now."""
+        with self.lock:
+            self.state.history.expire(None if before is None else int(before))
+
+    # the truth
+
+    def messages(self) -> dict[str, MessageRecord]:
+        """Every message that exists, by id."""
+        with self.lock:
+            return {record.message_id: record for record in map(self.record, self.state.table.live_slots())}
+
+    def deleted_ids(self) -> set[str]:
+        """Ids of messages that existed and were deleted for good."""
+        with self.lock:
+            return {ids.to_hex(number) for number in self.state.deleted}
+
+    def labels(self) -> dict[str, Label]:
+        with self.lock:
+            return dict(self.state.labels)
+
+    @property
+    def history_id(self) -> int:
+        with self.lock:
+            return self.state.history.current
+
+    def raw(self, message_id: str) -> bytes:
+        with self.lock:
+            return self.state.contents.raw(self._slots([message_id])[0])
+
+    def message(self, message_id: str) -> MessageRecord:
+        with self.lock:
+            return self.record(self._slots([message_id])[0])
+
+    def record(self, slot: int) -> MessageRecord:
+        table = self.state.table
+        return MessageRecord(
+            ids.to_hex(table.ids[slot]),
+            ids.to_hex(table.thread_id(slot)),
+            self.state.label_ids(slot),
+            table.history[slot],
+            table.dates[slot],
+        )
+
+    # access
+
+    def issue_token(self, scopes: Iterable[str] = (FULL_SCOPE,), lifetime_s: float | None = None) -> str:
+        """Another bearer token; scopes in full or by their last word (`gmail.readonly`)."""
+        with self.lock:
+            return self._grants.issue(self.address, map(full_scope, scopes), lifetime_s)
+
+    def authorized_user(self, scopes: Iterable[str] = ("gmail.readonly",)) -> dict[str, str]:
+        """A fresh consent: the content of an authorized_user file whose token endpoint is this server."""
+        with self.lock:
+            refresh = self._grants.issue_refresh(self.address, map(full_scope, scopes), CLIENT_ID)
+        return {
+            "type": "authorized_user",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "refresh_token": refresh,
+            "token_uri": self._token_uri(),
+            "account": self.address,
+        }
+
+    def revoke(self) -> None:
+        """The user withdraws consent: all tokens stop, the token endpoint answers `invalid_grant`."""
+        with self.lock:
+            self._grants.revoke(self.address)
+
+    def expire_token(self) -> None:
+        """All access tokens of the account expire, `token` too; refresh tokens still work."""
+        with self.lock:
+            self._grants.expire_access(self.address)
+
+    def disable_mail(self, disabled: bool = True) -> None:
+        """The account loses Gmail: every call answers 400 `Mail service not enabled`."""
+        with self.lock:
+            self.has_mail = not disabled
+
+    def answer_as(self, address: str | None) -> None:
+        """The profile names another mailbox, as after a consent given with the wrong account; None undoes it."""
+        with self.lock:
+            self.shown_address = address or self.address
+
+    # inside
+
+    def _arrive(self, change: Change) -> str:
+        self.state.record([change])
+        if self._switches.bare_records:
+            for _ in range(2):
+                self.state.record([Change(ChangeKind.TOUCHED, change.slot, change.label_set)])
+        return self._hex(change.slot)
+
+    def _purge(self, bins: Sequence[str], older_than_s: float | None) -> list[str]:
+        with self.lock:
+            members = [slot for label_id in bins for slot in self.state.members_of(label_id).order]
+            slots = [slot for slot in members if older_than_s is None or self._binned_at_s(slot) < older_than_s]
+            gone = [self._hex(slot) for slot in slots]
+            bulk.delete(self.state, slots)
+            return gone
+
+    def _binned_at_s(self, slot: int) -> float:
+        """When the message was last changed, as far as the history still knows, else when it arrived."""
+        history, wanted = self.state.history, self.state.table.history[slot]
+        at = history.after(wanted) - 1
+        if at >= 0 and history.records[at].id == wanted:
+            return history.records[at].at_s
+        return self.state.table.dates[slot] / 1000
+
+    def _slots(self, message_ids: Iterable[str]) -> list[int]:
+        slots = []
+        for message_id in message_ids:
+            slot = self.state.table.live_slot(self._number(message_id))
+            if slot is None:
+                raise KeyError(f"no message {message_id} in {self.address}")
+            slots.append(slot)
+        return slots
+
+    def _number(self, message_id: str) -> int:
+        number = ids.parse_hex(message_id)
+        if number is None:
+            raise ValueError(f"{message_id!r} is not a message id: 1 to 16 hexadecimal digits")
+        return number
+
+    def _thread_number(self, thread_id: str) -> int:
+        return self._number(thread_id)
+
+    def _hex(self, slot: int) -> str:
+        return ids.to_hex(self.state.table.ids[slot])
+
+
+def full_scope(scope: str) -> str:
+    """A scope by its last word or in full."""
+    return scope if "://" in scope else SCOPE_PREFIX + scope
+
+
+def _epoch_ms(moment: str | datetime) -> int:
+    parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
