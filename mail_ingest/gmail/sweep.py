@@ -13,7 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 
-from mail_ingest.errors import SweepRefusedError
+from mail_ingest.errors import GmailError, SweepRefusedError
 from mail_ingest.gmail.changes import (
     ADDED,
     FROM_SWEEP,
@@ -23,7 +23,8 @@ from mail_ingest.gmail.changes import (
     StateChange,
     StoredState,
 )
-from mail_ingest.gmail.models import MessageRef
+from mail_ingest.gmail.client import GmailClient
+from mail_ingest.gmail.models import Label, MessageRef
 
 #: Below this share of the profile's total a sweep is not believed.
 MIN_SWEEP_SHARE = 0.9
@@ -94,6 +95,49 @@ class SweptMailbox:
         return StoredState(
             message_id, self._threads[position], self._combos[self._sets[position]], history_id, False
         )
+
+
+def sweep_mailbox(
+    client: GmailClient, labels: Iterable[Label], *, on_ids: Callable[[int], None] = lambda found: None
+) -> tuple[SweptMailbox, dict[str, Label]]:
+    """Sweeps all ids, then the members of each label; also gives the labels with their counts, by id.
+
+    Costs 5 units per 500 ids, 1 per label, and 5 per 500 members of each label that has any. `on_ids` hears how many
+    ids were found so far.
+    """
+    swept = SweptMailbox()
+    for page in client.iter_message_ids():
+        swept.add(page.refs)
+        on_ids(len(swept))
+    counts: dict[str, Label] = {}
+    for label in labels:
+        try:
+            counts[label.label_id] = counted = client.get_label(label.label_id)
+            # other totals prove nothing, also not equal ones: one message may have gained what another lost
+            if counted.messages_total == 0:
+                continue
+            for page in client.iter_message_ids(label_id=label.label_id):
+                swept.add_label(label.label_id, page.refs)
+        except GmailError as error:
+            if error.status != 404:
+                raise
+            # deleted while we swept: the next list of labels lacks it
+            counts.pop(label.label_id, None)
+    return swept, counts
+
+
+def replay_since(
+    client: GmailClient, history_id: int, replay: Replay, on_events: Callable[[Iterable[LabelEvent]], None]
+) -> int:
+    """Folds the history after `history_id` into `replay`; returns the history id from which to go on.
+
+    That is the first page's: what changes while we page is seen again next time. Raises HistoryExpiredError.
+    """
+    first: int | None = None
+    for page in client.iter_history(history_id):
+        first = page.history_id if first is None else first
+        on_events(replay.add(page.records))
+    return history_id if first is None else first
 
 
 def check_sweep_is_believable(swept: int, messages_total: int, account_id: str) -> None:

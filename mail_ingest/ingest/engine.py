@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 
 from mail_ingest.accounts import Account, Registry
@@ -19,6 +19,7 @@ from mail_ingest.errors import (
     GmailError,
     MailIngestError,
     QuotaError,
+    WarehouseError,
 )
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
@@ -69,7 +70,7 @@ class Engine:
 
     @cached_property
     def transport(self) -> Transport:
-        return Transport(max_connections=self.settings.max_in_flight)
+        return Transport()
 
     def client(self, account: Account) -> GmailClient:
         """A client of one account's mailbox. Raises ConfigError where its credentials cannot be decrypted."""
@@ -87,6 +88,17 @@ class Engine:
         if addresses:
             return [self.registry.get(address) for address in dict.fromkeys(addresses)]
         return self.registry.list("active")
+
+    def check_warehouse(self) -> None:
+        """Opens the warehouse once, so that what is wrong with it is said before any account is started.
+
+        Raises ConfigError where it is no warehouse or cannot be opened, BusyError where others keep it.
+        """
+        try:
+            with self.warehouse.open():
+                return
+        except WarehouseError as error:
+            raise ConfigError(str(error)) from None
 
     def cursor(self, account: Account) -> Cursor | None:
         """The account's position in its history, None before its first sync."""
@@ -250,7 +262,3 @@ def _later(one: datetime | None, other: datetime | None) -> datetime | None:
     if one is None or other is None:
         return one or other
     return max(one, other)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)

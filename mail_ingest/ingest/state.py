@@ -21,10 +21,10 @@ from typing import Any
 
 import orjson
 
-from mail_ingest.errors import GmailError, HistoryExpiredError, MessageGoneError, WrongMailboxError
+from mail_ingest.errors import HistoryExpiredError, MessageGoneError, WrongMailboxError
 from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
 from mail_ingest.gmail.changes import FROM_SWEEP, REMOVED, LabelEvent, Replay, StateChange, StoredState
-from mail_ingest.gmail.sweep import SweptMailbox, check_sweep_is_believable, compare
+from mail_ingest.gmail.sweep import check_sweep_is_believable, compare, replay_since, sweep_mailbox
 from mail_ingest.ingest.run import Mode, OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.landing import STATE_SOURCE, landing_source
@@ -134,12 +134,7 @@ class StateSync:
         with _Packages(self, observed_after=cursor.observed_at) as packages:
             replay, history_id = Replay(), profile.history_id
             if profile.history_id != cursor.history_id:
-                first: int | None = None
-                for page in self._client.iter_history(cursor.history_id):
-                    first = page.history_id if first is None else first
-                    packages.rows.add_events(replay.add(page.records))
-                # the first page's: what changes while we page is seen again next time
-                history_id = cursor.history_id if first is None else first
+                history_id = replay_since(self._client, cursor.history_id, replay, packages.rows.add_events)
             changes = {
                 change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)
             }
@@ -194,7 +189,13 @@ class StateSync:
         self._run.kind = "full"
         pinned = profile.history_id
         known = self._queries.labels(self._account_id)
-        swept, counts = self._sweep(profile, labels)
+        swept, counts = sweep_mailbox(
+            self._client,
+            labels,
+            on_ids=lambda found: self._on_progress(
+                Progress(self._account_id, "ids", found, max(found, profile.messages_total))
+            ),
+        )
         check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
         observed_after = cursor.observed_at if cursor else None
         with _Packages(self, observed_after=observed_after) as packages:
@@ -223,36 +224,13 @@ class StateSync:
             self._finish(packages, profile, now)
 
     def _replay_since(self, pinned: int, packages: _Packages) -> tuple[Replay, int]:
-        replay, first = Replay(), None
+        replay = Replay()
         try:
-            for page in self._client.iter_history(pinned):
-                first = page.history_id if first is None else first
-                packages.rows.add_events(replay.add(page.records))
+            return replay, replay_since(self._client, pinned, replay, packages.rows.add_events)
         except HistoryExpiredError:
             # right after a sweep this means only that the quiet mailbox has no history (lieer#203), not that we missed any
             logger.info("%s has no history after the sweep's cursor", self._account_id)
-        return replay, pinned if first is None else first
-
-    def _sweep(self, profile: Profile, labels: list[Label]) -> tuple[SweptMailbox, dict[str, Label]]:
-        swept = SweptMailbox()
-        for page in self._client.iter_message_ids():
-            swept.add(page.refs)
-            self._on_progress(Progress(self._account_id, "ids", len(swept), profile.messages_total))
-        counts: dict[str, Label] = {}
-        for position, label in enumerate(labels):
-            self._on_progress(Progress(self._account_id, "labels", position, len(labels)))
-            try:
-                counts[label.label_id] = counted = self._client.get_label(label.label_id)
-                # equal totals would prove nothing: one message may have gained what another lost
-                if counted.messages_total == 0:
-                    continue
-                for page in self._client.iter_message_ids(label_id=label.label_id):
-                    swept.add_label(label.label_id, page.refs)
-            except GmailError as error:
-                if error.status != 404:
-                    raise
-                logger.info("a label of %s was deleted during the sweep", self._account_id)
-        return swept, counts
+            return replay, pinned
 
     # -- both ----------------------------------------------------------------------------------------------------
 

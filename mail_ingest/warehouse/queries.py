@@ -204,6 +204,16 @@ class Queries:
                 [list(account_ids)],
             ).fetchall()
 
+    def spending(self, account_id: str, since: datetime) -> tuple[int, int, datetime | None]:
+        """(units since a moment, units ever recorded, start of the last recorded sync)."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select coalesce(sum(units) filter (where started_at >= ?), 0), coalesce(sum(units), 0), max(started_at) "
+                "from gmail.sync_runs where account_id = ?",
+                [since, account_id],
+            ).fetchone()
+        return (int(row[0]), int(row[1]), _aware(row[2])) if row else (0, 0, None)
+
     def row_counts(self, tables: Sequence[str]) -> dict[str, int]:
         """Rows by table or view, named with their schema."""
         counts = {}

@@ -1,0 +1,97 @@
+"""`mail-ingest account ...`: which mailboxes are read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mail_ingest.accounts import Registry, authorized_user, service_account, token_env
+from mail_ingest.cli.output import print_json, print_table, say
+from mail_ingest.errors import ConfigError
+from mail_ingest.ingest.scope import parse_since
+from mail_ingest.settings import load_settings
+
+app = typer.Typer(help="Registers mailboxes and shows the state they are in.", no_args_is_help=True)
+
+Address = Annotated[str, typer.Argument(help="Address of the mailbox.")]
+
+
+@app.command("add")
+def add(
+    address: Address,
+    authorized_user_file: Annotated[
+        Path | None, typer.Option("--authorized-user", help="A person's consent, as google-auth's to_json() writes it.")
+    ] = None,
+    service_account_file: Annotated[
+        Path | None, typer.Option("--service-account", help="A service account with domain-wide delegation.")
+    ] = None,
+    token_variable: Annotated[
+        str | None, typer.Option("--token-env", help="Name of a variable that holds a bearer token at run time.")
+    ] = None,
+    content_since: Annotated[
+        str, typer.Option(help="Content horizon: all, days such as 30d, or a date such as 2026-01-31.")
+    ] = "all",
+) -> None:
+    """Registers a mailbox, without calling Gmail. Exactly one kind of credentials is needed."""
+    given = [value for value in (authorized_user_file, service_account_file, token_variable) if value is not None]
+    if len(given) != 1:
+        raise ConfigError("account add takes exactly one of --authorized-user, --service-account and --token-env")
+    parse_since(content_since)
+    if authorized_user_file is not None:
+        credential = authorized_user(authorized_user_file)
+    elif service_account_file is not None:
+        credential = service_account(service_account_file)
+    else:
+        credential = token_env(token_variable or "")
+    account = Registry(load_settings()).add(address, credential, content_since=content_since)
+    say(f"registered {account.account_id}; `mail-ingest sync {account.account_id}` reads it")
+
+
+@app.command("list")
+def list_accounts(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+    """Lists the registered mailboxes with their state."""
+    accounts = Registry(load_settings()).list()
+    if as_json:
+        print_json({"accounts": [asdict(account) for account in accounts]})
+        return
+    if not accounts:
+        say("no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one")
+        return
+    print_table(
+        ["account", "state", "reason", "last sync", "outcome", "content since"],
+        [
+            [
+                account.account_id,
+                account.state,
+                account.state_reason,
+                f"{account.last_sync_finished_at:%Y-%m-%d %H:%M}" if account.last_sync_finished_at else "never",
+                account.last_outcome or "",
+                account.content_since,
+            ]
+            for account in accounts
+        ],
+    )
+
+
+@app.command("remove")
+def remove(address: Address) -> None:
+    """Forgets a mailbox's credentials and stops reading it. Its rows in the warehouse stay."""
+    Registry(load_settings()).remove(address)
+    say(f"removed {address.strip().lower()}; its rows stay in the warehouse")
+
+
+@app.command("pause")
+def pause(address: Address) -> None:
+    """Leaves a mailbox out of syncs until `account resume`."""
+    Registry(load_settings()).pause(address, "paused by a person")
+    say(f"paused {address.strip().lower()}")
+
+
+@app.command("resume")
+def resume(address: Address) -> None:
+    """Makes a mailbox active again, whatever stopped it."""
+    Registry(load_settings()).resume(address)
+    say(f"resumed {address.strip().lower()}")

@@ -1,0 +1,73 @@
+"""The command `mail-ingest`: its subcommands, and how errors become exit codes.
+
+0 all well · 1 an account failed, or the warehouse has drifted · 2 wrong usage or configuration, nothing was done ·
+3 another process held what was needed
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from mail_ingest import __version__
+from mail_ingest.cli import accounts, serving, syncing
+from mail_ingest.cli.output import fail
+from mail_ingest.errors import BusyError, ConfigError, MailIngestError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUSY = 3
+
+app = typer.Typer(
+    name="mail-ingest",
+    help="Copies Gmail mailboxes into a warehouse and keeps them true.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(accounts.app, name="account")
+app.command("sync")(syncing.sync)
+app.command("status")(syncing.status)
+app.command("verify")(syncing.verify)
+app.command("simulator")(serving.simulator)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mail-ingest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Copies Gmail mailboxes into a warehouse and keeps them true."""
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    try:
+        # outside click's standalone mode an Exit comes back as its code
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        fail("interrupted; what was loaded stays, the next sync goes on from there")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except ConfigError as error:
+        fail(str(error))
+        sys.exit(EXIT_USAGE)
+    except BusyError as error:
+        fail(str(error))
+        sys.exit(EXIT_BUSY)
+    except MailIngestError as error:
+        fail(str(error))
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,202 @@
+"""`mail-ingest sync`, `status` and `verify`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from mail_ingest.accounts import Account
+from mail_ingest.cli.output import ProgressReport, configure_logging, fail, print_json, print_table, say
+from mail_ingest.errors import BusyError, ConfigError, MailIngestError
+from mail_ingest.ingest import Engine, SyncOptions, SyncRun
+from mail_ingest.ingest.run import Mode
+from mail_ingest.ingest.scope import account_horizon, parse_since
+from mail_ingest.ingest.verify import verify_account
+from mail_ingest.settings import load_settings
+from mail_ingest.warehouse.queries import Scope
+
+Addresses = Annotated[list[str] | None, typer.Argument(help="Mailboxes; all active ones without any.", metavar="ADDRESS")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another process.", min=0)]
+
+_MODES: dict[str, Mode] = {"auto": "auto", "partial": "partial", "full": "full"}
+
+
+def sync(
+    addresses: Addresses = None,
+    mode: Annotated[str, typer.Option(help="auto, partial (history only) or full (sweep ids and labels).")] = "auto",
+    max_messages: Annotated[int | None, typer.Option(help="Buy the content of at most N messages.", min=0)] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Buy content that arrived since: 2026-01-31 or 30d. State is complete anyway.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Buy content of messages with this label (name or id) only.")] = None,
+    wait: Wait = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Syncs mailboxes in this process: state first, then content until the backlog or the limit is done."""
+    settings = load_settings()
+    configure_logging(settings.log)
+    if mode not in _MODES:
+        raise ConfigError(f"--mode is {mode!r}; it takes auto, partial or full")
+    options = SyncOptions(
+        mode=_MODES[mode],
+        max_messages=max_messages,
+        since=parse_since(since) if since else None,
+        label=label,
+    )
+    engine = Engine(settings, wait_s=wait)
+    accounts = engine.accounts(addresses or [])
+    if not accounts:
+        raise ConfigError("there is no active account to sync; `mail-ingest account list` shows why, `account add` adds one")
+    engine.check_warehouse()
+    with ProgressReport(live=False if as_json else None) as progress:
+        runs = engine.sync(
+            accounts, options, on_progress=progress, on_done=lambda run: None if as_json else _report(run)
+        )
+    if as_json:
+        print_json({"runs": [run.as_json() for run in runs], "units": sum(run.spent.total().units for run in runs)})
+    raise typer.Exit(_exit_code(runs))
+
+
+def _report(run: SyncRun) -> None:
+    if run.error:
+        fail(run.error)
+    total = run.spent.total()
+    parts = [f"{run.account_id}: {run.outcome}"]
+    if run.kind != "none":
+        parts.append(
+            f"{run.kind} sync, {run.messages_added} new, {run.messages_deleted} deleted, {run.label_changes} label changes"
+        )
+    if run.contents_stored or run.contents_adopted:
+        parts.append(f"{run.contents_stored + run.contents_adopted} contents stored")
+    if run.contents_failed:
+        parts.append(f"{run.contents_failed} failed and will be tried again")
+    parts.append(f"backlog {run.backlog}, {total.units} units in {total.calls} calls, {run.duration_s:.1f} s")
+    if run.resume_at is not None:
+        parts.append(f"goes on after {run.resume_at:%Y-%m-%d %H:%M:%S} UTC")
+    say("; ".join(parts))
+
+
+def _exit_code(runs: list[SyncRun]) -> int:
+    outcomes = {run.outcome for run in runs}
+    if "failed" in outcomes:
+        return 1
+    return 3 if "busy" in outcomes else 0
+
+
+def status(
+    address: Annotated[str | None, typer.Argument(help="One mailbox; all without it.")] = None,
+    as_json: AsJson = False,
+    wait: Wait = 60.0,
+) -> None:
+    """Shows each mailbox: cursor, last sync, backlog, failures, units spent."""
+    settings = load_settings()
+    configure_logging(settings.log)
+    engine = Engine(settings, wait_s=wait)
+    accounts = [engine.registry.get(address)] if address else engine.registry.list()
+    rows = [_status(engine, account) for account in accounts]
+    if as_json:
+        print_json({"accounts": rows})
+        return
+    if not rows:
+        say("no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one")
+        return
+    print_table(
+        ["account", "state", "cursor", "last sync", "outcome", "backlog", "failures", "units today", "next due"],
+        [
+            [
+                str(row["account_id"]),
+                f"{row['state']} {row['state_reason']}".strip(),
+                str(row["cursor"] or "none"),
+                _short(row["last_synced_at"]) or "never",
+                str(row["last_outcome"] or ""),
+                f"{row['backlog']}" + (f" (+{row['out_of_scope']} out of scope)" if row["out_of_scope"] else ""),
+                str(row["failures"]),
+                str(row["units_24h"]),
+                _short(row["next_due_at"] or row["resume_at"]) or "on demand",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _status(engine: Engine, account: Account) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    row: dict[str, Any] = {
+        "account_id": account.account_id,
+        "state": account.state,
+        "state_reason": account.state_reason,
+        "cursor": None,
+        "cursor_observed_at": None,
+        "last_full_sync_at": None,
+        "last_checked_at": account.last_checked_at,
+        "last_synced_at": account.last_sync_finished_at or account.last_checked_at,
+        "last_outcome": account.last_outcome,
+        "last_error_class": account.last_error_class,
+        "consecutive_failures": account.consecutive_failures,
+        "resume_at": account.resume_at,
+        "next_due_at": account.next_due_at,
+        "backlog": 0,
+        "backlog_waiting": 0,
+        "out_of_scope": 0,
+        "failures": 0,
+        "units_24h": 0,
+        "units_total": 0,
+    }
+    if engine.warehouse.exists:
+        cursor = engine.cursor(account)
+        if cursor is not None:
+            row["cursor"] = str(cursor.history_id)
+            row["cursor_observed_at"] = cursor.observed_at
+            row["last_full_sync_at"] = cursor.full_sync_at
+        backlog = engine.queries.count_backlog(account.account_id, Scope(since=account_horizon(account)), now)
+        row["backlog"] = backlog.due + backlog.waiting
+        row["backlog_waiting"] = backlog.waiting
+        row["out_of_scope"] = backlog.out_of_scope
+        row["failures"] = engine.queries.unresolved_failures(account.account_id)
+        row["units_24h"], row["units_total"], _ = engine.queries.spending(account.account_id, now - timedelta(days=1))
+    return row
+
+
+def _short(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+
+
+def verify(
+    address: Annotated[str | None, typer.Argument(help="One mailbox; all active ones without it.")] = None,
+    as_json: AsJson = False,
+    wait: Wait = 60.0,
+) -> None:
+    """Sweeps mailboxes and prints the drift between each and the warehouse; exit code 1 unless it is zero."""
+    settings = load_settings()
+    configure_logging(settings.log)
+    engine = Engine(settings, wait_s=wait)
+    accounts = engine.accounts([address] if address else [])
+    if not accounts:
+        raise ConfigError("there is no active account to verify; `mail-ingest account list` shows why")
+    engine.check_warehouse()
+    drifts, failed, busy = [], False, False
+    for account in accounts:
+        try:
+            drifts.append(verify_account(engine, account))
+        except BusyError as error:
+            fail(str(error))
+            busy = True
+        except MailIngestError as error:
+            fail(str(error))
+            failed = True
+    if as_json:
+        print_json({"accounts": [drift.as_json() for drift in drifts], "drift": sum(drift.drift for drift in drifts)})
+    else:
+        for drift in drifts:
+            say(
+                f"{drift.account_id}: drift {drift.drift} of {drift.mailbox} messages (missing {drift.missing}, "
+                f"extra {drift.extra}, wrong labels {drift.wrong_labels}, wrong deletion flag {drift.wrong_deletion}); "
+                f"backlog {drift.backlog}, out of scope {drift.out_of_scope}, failures {drift.unresolved_failures}; "
+                f"{drift.units} units"
+            )
+    if failed or any(drift.drift for drift in drifts):
+        raise typer.Exit(1)
+    raise typer.Exit(3 if busy else 0)

@@ -1,0 +1,24 @@
+"""The analyst relations as assets: one per file of `sql/staging` and `sql/marts`."""
+
+import dagster as dg
+
+from mail_ingest.defs.resources import MailIngest
+from mail_ingest.defs.specs import relation_spec
+from mail_ingest.warehouse.marts import Relation, create_views, load_relations
+
+
+def analyst_assets() -> list[dg.AssetsDefinition]:
+    """One asset per relation, in the order of their lineage."""
+    return [_asset(relation) for relation in load_relations()]
+
+
+def _asset(relation: Relation) -> dg.AssetsDefinition:
+    @dg.multi_asset(name=relation.name.replace(".", "__"), specs=[relation_spec(relation)])
+    def build(mail_ingest: MailIngest) -> dg.MaterializeResult:
+        engine = mail_ingest.engine()
+        with engine.warehouse.open() as connection:
+            create_views(connection, [relation])
+            row = connection.execute(f"select count(*) from {relation.name}").fetchone()
+        return dg.MaterializeResult(metadata={"dagster/row_count": int(row[0]) if row else 0})
+
+    return build
