@@ -1,7 +1,9 @@
 """The accounts: which mailboxes are read, in what state they are, and the tokens that open them."""
 
+from mail_ingest.accounts.account import Account, AccountState, account_id_of
 from mail_ingest.accounts.credentials import Credential, authorized_user, service_account, token_env
-from mail_ingest.accounts.registry import Account, AccountState, Registry, account_id_of
+from mail_ingest.accounts.registry import Registry
+from mail_ingest.accounts.sealing import new_key
 from mail_ingest.accounts.tokens import TokenSource
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "TokenSource",
     "account_id_of",
     "authorized_user",
+    "new_key",
     "service_account",
     "token_env",
 ]

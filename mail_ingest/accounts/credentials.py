@@ -1,6 +1,7 @@
 """The three kinds of credentials an account may have, read and checked without calling anyone.
 
-What is kept of a file is what is needed to get tokens; it is secret, and errors name the file and the field, never the content.
+What is kept of a file is what is needed to get tokens; it is secret, and errors name the file and the field, never
+the content.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mail_ingest.errors import ConfigError
 from mail_ingest.settings import is_loopback
 
 SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
-GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105
 _READING_SCOPES = (SCOPE, "https://www.googleapis.com/auth/gmail.modify", "https://mail.google.com/")
 
 CredentialKind = Literal["authorized_user", "service_account", "token_env"]
@@ -51,12 +52,12 @@ def authorized_user(path: Path) -> Credential:
 
 
 def service_account(path: Path) -> Credential:
-    """A Workspace service account with domain-wide delegation, acting for the account's address. `token_uri` is honoured."""
+    """A Workspace service account with domain-wide delegation, acting for the account's address. `token_uri` is
+    honoured.
+    """
     doc = _read(path, "service_account", required=("client_email", "private_key"))
     content = {
-        key: doc[key]
-        for key in ("client_email", "private_key", "private_key_id")
-        if isinstance(doc.get(key), str)
+        key: doc[key] for key in ("client_email", "private_key", "private_key_id") if isinstance(doc.get(key), str)
     }
     content["token_uri"] = _token_uri(path, doc)
     _check_private_key(path, content["private_key"])
@@ -66,9 +67,7 @@ def service_account(path: Path) -> Credential:
 def token_env(name: str) -> Credential:
     """A bearer token that is read from an environment variable whenever it is needed."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ConfigError(
-            "--token-env takes the name of an environment variable (letters, digits and _), not a token"
-        )
+        raise ConfigError("--token-env takes the name of an environment variable (letters, digits and _), not a token")
     return Credential("token_env", {"name": name})
 
 
@@ -82,9 +81,7 @@ def _read(path: Path, kind: str, required: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(doc, dict):
         raise ConfigError(f"the credentials file {path} holds no JSON object")
     if "installed" in doc or "web" in doc:
-        raise ConfigError(
-            f"{path} holds an OAuth client, not credentials: run the consent flow with it first"
-        )
+        raise ConfigError(f"{path} holds an OAuth client, not credentials: run the consent flow with it first")
     if doc.get("type", "authorized_user") != kind:
         raise ConfigError(f"the credentials file {path} has another type than {kind}")
     for name in required:
@@ -101,9 +98,7 @@ def _token_uri(path: Path, doc: Mapping[str, Any]) -> str:
         or not parts.hostname
         or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(uri)))
     ):
-        raise ConfigError(
-            f"token_uri in {path} must be an https URL (plain http for loopback addresses only)"
-        )
+        raise ConfigError(f"token_uri in {path} must be an https URL (plain http for loopback addresses only)")
     return str(uri)
 
 

@@ -21,7 +21,8 @@ _BUSY_TIMEOUT_MS = 30_000
 
 
 def open_database(url: str) -> Engine:
-    """An engine on a database whose schema is current. Makes the SQLite file (mode 0600) and its folder where they are missing.
+    """An engine on a database whose schema is current. Makes the SQLite file (mode 0600) and its folder where they
+    are missing.
 
     Raises ConfigError where the URL cannot be used, naming it without its password.
     """
@@ -50,9 +51,7 @@ def _parse(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg2")
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed
-    raise ConfigError(
-        f"MAIL_INGEST_CONTROL starts with {backend!r}; it takes sqlite:///FILE or postgresql://..."
-    )
+    raise ConfigError(f"MAIL_INGEST_CONTROL starts with {backend!r}; it takes sqlite:///FILE or postgresql://...")
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -91,12 +90,18 @@ def _migrate(engine: Engine) -> None:
     """Brings the schema to the current version; of several processes that start at once, one does it."""
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    with _alone(engine), engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    try:
+        with _alone(engine), engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError:
+        raise ConfigError(
+            "the control database belongs to a newer version of mail_ingest; run that one, or use another database"
+        ) from None
 
 
 @contextmanager

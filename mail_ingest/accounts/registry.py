@@ -1,17 +1,22 @@
-"""Which accounts exist, what state they are in, and how to get their tokens. Opens the control database at first use."""
+"""Which accounts exist, what state they are in, and how to get their tokens.
+
+The control database is opened at the first call.
+"""
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
-from mail_ingest.accounts.credentials import Credential, CredentialKind
+from mail_ingest.accounts.account import Account, AccountState, account_id_of
+from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import open_database
 from mail_ingest.accounts.sealing import Sealer
 from mail_ingest.accounts.tables import accounts, deployment
@@ -19,56 +24,33 @@ from mail_ingest.accounts.tokens import TokenSource, token_source
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import Settings
 
-AccountState = Literal["active", "paused", "needs_reauth", "parked", "cooling_down", "removed"]
 KEY_FILE = "credentials.key"
+"""Under home; made when the first credentials are stored and `MAIL_INGEST_KEY` is empty."""
 
-_ADDRESS = re.compile(r"[^\s@<>\",;:\\]+@[^\s@<>\",;:\\]+\.[^\s@<>\",;:\\.]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One registered mailbox. `account_id` is its address in lower case; times are UTC; `shard` never changes."""
-
-    account_id: str
-    address: str
-    shard: int
-    state: AccountState
-    state_reason: str
-    state_since: datetime
-    created_at: datetime
-    last_checked_at: datetime | None
-    last_sync_started_at: datetime | None
-    last_sync_finished_at: datetime | None
-    last_outcome: str | None
-    last_error_class: str | None
-    consecutive_failures: int
-    next_due_at: datetime | None
-    resume_at: datetime | None
-    sync_mode: str
-    content_since: str
-    include_chats: bool
-    include_drafts: bool
-    credential_kind: CredentialKind
-
+Accounts = list[Account]
 
 _COLUMNS = [accounts.c[field.name] for field in fields(Account)]
+_REGISTERED = accounts.c.state != "removed"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Registry:
     """The accounts of one deployment. Thread-safe; every method is one transaction.
 
-    Writing under another deployment's name raises ConfigError: two environments must not share a control database.
+    Addresses are taken in any case. Methods that name an account raise ConfigError where it is not registered; those
+    that write do so under another deployment's name: two environments must not share a control database.
     """
 
-    def __init__(
-        self, settings: Settings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, settings: Settings, *, now: Callable[[], datetime] = _utc_now) -> None:
         self._settings = settings
         self._now = now
         self._sealer = Sealer(settings.key, settings.home / KEY_FILE)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
-        self._owned = False
+        self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
 
     def add(
@@ -87,73 +69,59 @@ class Registry:
         """
         account_id = account_id_of(address)
         now = self._now()
-        values = {
+        values: dict[str, Any] = {
             "address": address.strip(),
-            "state": "active",
-            "state_reason": "",
-            "state_since": now,
             "created_at": now,
             "content_since": content_since,
             "include_chats": include_chats,
             "include_drafts": include_drafts,
-            "credential_kind": credential.kind,
-            "credential": self._sealer.seal(account_id, credential.to_bytes()),
+            **self._sealed(account_id, credential),
+            **_fresh_start(now),
         }
-        with self._writing().begin() as connection:
-            row = connection.execute(
-                select(accounts.c.state).where(accounts.c.account_id == account_id)
-            ).one_or_none()
-            if row is None:
-                connection.execute(insert(accounts).values(account_id=account_id, shard=shard, **values))
-            elif row.state == "removed":
-                connection.execute(
-                    update(accounts).where(accounts.c.account_id == account_id).values(**values)
-                )
-            else:
-                raise ConfigError(
-                    f"the account {account_id} is registered already; "
-                    f"`mail-ingest account remove {account_id}` comes first if its credentials changed"
-                )
-        return self.get(account_id)
+        returning = update(accounts).where(accounts.c.account_id == account_id, ~_REGISTERED).values(**values)
+        try:
+            with self._writing().begin() as connection:
+                if connection.execute(returning).rowcount == 0:
+                    connection.execute(insert(accounts).values(account_id=account_id, shard=shard, **values))
+                return _read(connection, account_id)
+        except IntegrityError:
+            raise ConfigError(
+                f"the account {account_id} is registered already; to give it other credentials, remove it first: "
+                "what is in the warehouse stays"
+            ) from None
+
+    def reconnect(self, address: str, credential: Credential) -> None:
+        """Gives an account other credentials and makes it active again."""
+        account_id = account_id_of(address)
+        self._set(account_id, **self._sealed(account_id, credential), **_fresh_start(self._now()))
 
     def get(self, address: str) -> Account:
-        """One account, by its address in any case. Raises ConfigError where it is not registered, or was removed."""
-        account_id = address.strip().lower()
+        """One account, in any state but removed."""
         with self._reading().begin() as connection:
-            row = connection.execute(
-                select(*_COLUMNS).where(accounts.c.account_id == account_id)
-            ).one_or_none()
-        if row is None or row.state == "removed":
-            raise ConfigError(
-                f"the account {account_id} is not registered; `mail-ingest account list` shows those that are"
-            )
-        return _account(row)
+            return _read(connection, address.strip().lower())
 
-    def list(self, *states: AccountState) -> list[Account]:
+    def list(self, *states: AccountState) -> Accounts:
         """The accounts in these states, by account_id; without states, all that were not removed."""
-        wanted = accounts.c.state.in_(states) if states else accounts.c.state != "removed"
-        with self._reading().begin() as connection:
-            rows = connection.execute(select(*_COLUMNS).where(wanted).order_by(accounts.c.account_id)).all()
-        return [_account(row) for row in rows]
+        return self._select(accounts.c.state.in_(states) if states else _REGISTERED)
+
+    def due(self) -> Accounts:
+        """The accounts to be synced now: active ones whose time has come, and those that have cooled down."""
+        now = self._now()
+        is_time = or_(accounts.c.next_due_at.is_(None), accounts.c.next_due_at <= now)
+        has_cooled = (accounts.c.state == "cooling_down") & (accounts.c.resume_at <= now)
+        return self._select(((accounts.c.state == "active") & is_time) | has_cooled)
 
     def remove(self, address: str) -> None:
-        """Forgets the credentials and takes the account out of everything; its rows in the warehouse stay."""
+        """Forgets the credentials and leaves the account out of everything; its rows in the warehouse stay."""
         self._set(address, state="removed", state_reason="", state_since=self._now(), credential="")
 
     def pause(self, address: str, reason: str = "") -> None:
+        """Leaves the account out of syncs until it is resumed."""
         self.set_state(address, "paused", reason)
 
     def resume(self, address: str) -> None:
-        """Makes the account active again, whatever stopped it, and forgets its failures."""
-        self._set(
-            address,
-            state="active",
-            state_reason="",
-            state_since=self._now(),
-            consecutive_failures=0,
-            resume_at=None,
-            next_due_at=None,
-        )
+        """Makes the account active again, whatever stopped it, and due at once."""
+        self._set(address, **_fresh_start(self._now()))
 
     def set_state(
         self, address: str, state: AccountState, reason: str = "", *, resume_at: datetime | None = None
@@ -166,25 +134,21 @@ class Registry:
         self._set(address, last_checked_at=self._now(), next_due_at=next_due_at, consecutive_failures=0)
 
     def sync_started(self, address: str) -> None:
+        """Notes that a sync is under way."""
         self._set(address, last_sync_started_at=self._now())
 
     def sync_finished(
-        self,
-        address: str,
-        outcome: str,
-        *,
-        error: BaseException | None = None,
-        next_due_at: datetime | None = None,
+        self, address: str, outcome: str, *, error: BaseException | None = None, next_due_at: datetime | None = None
     ) -> None:
         """Notes how a sync ended (`success`, `partial`, `failed`, `cancelled`) and counts failures in a row."""
         now = self._now()
         failed = outcome == "failed"
         self._set(
             address,
-            last_checked_at=now if not failed else accounts.c.last_checked_at,
+            last_checked_at=accounts.c.last_checked_at if failed else now,
             last_sync_finished_at=now,
             last_outcome=outcome,
-            last_error_class=type(error).__name__ if error is not None else None,
+            last_error_class=None if error is None else type(error).__name__,
             consecutive_failures=accounts.c.consecutive_failures + 1 if failed else 0,
             next_due_at=next_due_at,
         )
@@ -192,13 +156,11 @@ class Registry:
     def token_source(self, address: str) -> TokenSource:
         """Where the account's tokens come from; the same object as long as its credentials are the same.
 
-        Raises ConfigError where the credentials cannot be decrypted.
+        Raises ConfigError where the credentials cannot be decrypted. Calls nobody.
         """
-        account = self.get(address)
         with self._reading().begin() as connection:
-            sealed = connection.execute(
-                select(accounts.c.credential).where(accounts.c.account_id == account.account_id)
-            ).scalar_one()
+            account = _read(connection, address.strip().lower())
+            sealed = _sealed_credential(connection, account.account_id)
         with self._lock:
             key = (account.account_id, sealed)
             if key not in self._tokens:
@@ -207,25 +169,45 @@ class Registry:
                 self._tokens[key] = token_source(account.account_id, credential)
             return self._tokens[key]
 
+    def reseal(self) -> int:
+        """Encrypts all credentials anew with the newest key, so that older keys may be taken away; returns how many."""
+        with self._writing().begin() as connection:
+            account_ids = connection.execute(select(accounts.c.account_id).where(_REGISTERED)).scalars().all()
+            for account_id in account_ids:
+                secret = self._sealer.open(account_id, _sealed_credential(connection, account_id))
+                connection.execute(
+                    update(accounts)
+                    .where(accounts.c.account_id == account_id)
+                    .values(credential=self._sealer.seal(account_id, secret))
+                )
+        return len(account_ids)
+
     def close(self) -> None:
-        """Lets the database connections go."""
+        """Lets the database connections go; the next call opens them again."""
         with self._lock:
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None
 
+    def _sealed(self, account_id: str, credential: Credential) -> dict[str, str]:
+        return {
+            "credential_kind": credential.kind,
+            "credential": self._sealer.seal(account_id, credential.to_bytes()),
+        }
+
+    def _select(self, wanted: ColumnElement[bool]) -> Accounts:
+        with self._reading().begin() as connection:
+            rows = connection.execute(select(*_COLUMNS).where(wanted).order_by(accounts.c.account_id)).all()
+        return [_account(row) for row in rows]
+
     def _set(self, address: str, **values: Any) -> None:
         account_id = address.strip().lower()
         with self._writing().begin() as connection:
             changed = connection.execute(
-                update(accounts)
-                .where(accounts.c.account_id == account_id, accounts.c.state != "removed")
-                .values(**values)
+                update(accounts).where(accounts.c.account_id == account_id, _REGISTERED).values(**values)
             )
-        if changed.rowcount != 1:
-            raise ConfigError(
-                f"the account {account_id} is not registered; `mail-ingest account list` shows those that are"
-            )
+            if changed.rowcount != 1:
+                raise _not_registered(account_id)
 
     def _reading(self) -> Engine:
         with self._lock:
@@ -236,29 +218,53 @@ class Registry:
     def _writing(self) -> Engine:
         """The engine, once it is certain that this deployment owns the database."""
         engine = self._reading()
-        if not self._owned:
-            with engine.begin() as connection:
-                name = connection.execute(select(deployment.c.name)).scalar()
-                if name is None:
-                    name = self._settings.env
-                    connection.execute(insert(deployment).values(id=1, name=name, named_at=self._now()))
-            if name != self._settings.env:
+        if not self._is_ours:
+            ours = self._settings.env
+            owner = _owner(engine, ours, self._now())
+            if owner != ours:
                 raise ConfigError(
-                    f"the control database belongs to the deployment {name!r}, and MAIL_INGEST_ENV is {self._settings.env!r}; "
+                    f"the control database belongs to the deployment {owner!r}, and MAIL_INGEST_ENV is {ours!r}; "
                     "use that name, or another database"
                 )
-            self._owned = True
+            self._is_ours = True
         return engine
 
 
-def account_id_of(address: str) -> str:
-    """The key of an address: trimmed, in lower case. Raises ConfigError where it is no address."""
-    account_id = address.strip().lower()
-    if not _ADDRESS.fullmatch(account_id) or len(account_id) > 320:
-        raise ConfigError(
-            f"{address!r} is no mail address; an account is named by its address, such as ada@example.com"
-        )
-    return account_id
+def _owner(engine: Engine, candidate: str, now: datetime) -> str:
+    """The deployment that owns the database: the candidate, if nobody has written to it yet."""
+    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+    claim = dialect.insert(deployment).values(id=1, name=candidate, named_at=now).on_conflict_do_nothing()
+    with engine.begin() as connection:
+        connection.execute(claim)
+        return str(connection.execute(select(deployment.c.name)).scalar_one())
+
+
+def _read(connection: Connection, account_id: str) -> Account:
+    row = connection.execute(select(*_COLUMNS).where(accounts.c.account_id == account_id, _REGISTERED)).one_or_none()
+    if row is None:
+        raise _not_registered(account_id)
+    return _account(row)
+
+
+def _sealed_credential(connection: Connection, account_id: str) -> str:
+    return str(
+        connection.execute(select(accounts.c.credential).where(accounts.c.account_id == account_id)).scalar_one()
+    )
+
+
+def _fresh_start(now: datetime) -> dict[str, Any]:
+    return {
+        "state": "active",
+        "state_reason": "",
+        "state_since": now,
+        "consecutive_failures": 0,
+        "resume_at": None,
+        "next_due_at": None,
+    }
+
+
+def _not_registered(account_id: str) -> ConfigError:
+    return ConfigError(f"the account {account_id} is not registered; `mail-ingest account list` shows those that are")
 
 
 def _account(row: Row[Any]) -> Account:

@@ -1,9 +1,11 @@
 """Credentials at rest: AES-256-GCM under a key from the settings or from a private file.
 
-A sealed value reads `v1.KEYID.BASE64`: the nonce and the ciphertext, bound to the account it belongs to, so that a value copied to another
-account's row does not open. The key id lets keys be changed: new values use the first key, old values find theirs.
+A sealed value reads `v1.KEYID.BASE64`: the nonce and the ciphertext, bound to the account it belongs to, so that a
+value copied to another account's row does not open. The key id lets keys be changed: new values use the first key,
+old values find theirs.
 
-A key is 32 random bytes in base64 or hex; any other text of 16 characters or more is a passphrase and goes through scrypt.
+A key is 32 random bytes in base64 or hex; any other text of 16 characters or more is a passphrase and goes through
+scrypt.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Sealer:
         return f"{_VERSION}.{_key_id(key)}.{base64.b64encode(sealed).decode()}"
 
     def open(self, account_id: str, sealed: str) -> bytes:
-        """The secret. Raises ConfigError, which names the account, where no key fits; the stored value stays as it is."""
+        """The secret. Raises ConfigError, which names the account, where no key fits; the stored value stays as it
+        is.
+        """
         version, _, rest = sealed.partition(".")
         key_id, _, text = rest.partition(".")
         key = next((key for key in self._keys(make=False) if _key_id(key) == key_id), None)
@@ -101,7 +105,7 @@ def _make_key_file(path: Path) -> None:
     except FileExistsError:
         pass
     finally:
-        os.unlink(draft)
+        Path(draft).unlink()
 
 
 @functools.lru_cache(maxsize=16)
@@ -116,7 +120,7 @@ def _key(text: str) -> bytes:
     if len(text) < _SHORTEST_PASSPHRASE:
         raise ConfigError(
             "MAIL_INGEST_KEY holds a key that is too short; it takes 32 random bytes in base64 or hex, "
-            f"or a passphrase of {_SHORTEST_PASSPHRASE} characters or more; several are separated by commas, newest first"
+            f"or a passphrase of {_SHORTEST_PASSPHRASE} characters or more; commas separate several, newest first"
         )
     return Scrypt(salt=b"mail_ingest credentials", length=_KEY_BYTES, n=2**15, r=8, p=1).derive(text.encode())
 

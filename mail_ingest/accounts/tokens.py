@@ -1,11 +1,12 @@
 """Credentials -> access tokens that are good now, for any number of threads.
 
-Tokens are fetched by google-auth from the `token_uri` of the credentials. Tries are not repeated here: a passing failure is a
-ServerError, and whoever makes the call decides how often to ask again.
+Tokens are fetched by google-auth from the `token_uri` of the credentials. Tries are not repeated here: a passing
+failure is a ServerError, and whoever makes the call decides how often to ask again.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 import time
@@ -27,14 +28,13 @@ class TokenSource(Protocol):
     def token(self, force_refresh: bool = False) -> str:
         """A bearer token that is good now; `force_refresh` gets another one though the last should still be good.
 
-        Raises AuthError when a person must connect the account again, ServerError when the token server failed in passing.
+        Raises AuthError when a person must connect the account again, ServerError when the token server failed in
+        passing.
         """
         ...
 
 
-def token_source(
-    account_id: str, credential: Credential, clock: Callable[[], float] = time.time
-) -> TokenSource:
+def token_source(account_id: str, credential: Credential, clock: Callable[[], float] = time.time) -> TokenSource:
     """The source for an account's credentials. Building it calls nobody."""
     if credential.kind == "token_env":
         return EnvironmentToken(credential.content["name"])
@@ -47,7 +47,7 @@ class EnvironmentToken:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def token(self, force_refresh: bool = False) -> str:
+    def token(self, force_refresh: bool = False) -> str:  # noqa: ARG002  every reading is fresh
         return variable(self._name)
 
     def __repr__(self) -> str:
@@ -60,9 +60,7 @@ class RefreshedToken:
     Threads that need a new one at the same time cause one request; the others wait for it.
     """
 
-    def __init__(
-        self, account_id: str, credential: Credential, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, account_id: str, credential: Credential, clock: Callable[[], float] = time.time) -> None:
         self._account_id = account_id
         self._credential = credential
         self._clock = clock
@@ -89,7 +87,7 @@ class RefreshedToken:
         if self._google is None:
             self._google = _google_credentials(self._account_id, self._credential)
         try:
-            self._google.refresh(_request())
+            self._google.refresh(_send)
         except RefreshError as error:
             raise self._refused(error) from None
         except (TransportError, GoogleAuthError) as error:
@@ -98,9 +96,7 @@ class RefreshedToken:
                 account_id=self._account_id,
                 reason="tokenServer",
             ) from None
-        expires_at = (
-            self._google.expiry.replace(tzinfo=UTC).timestamp() if self._google.expiry else float("inf")
-        )
+        expires_at = self._google.expiry.replace(tzinfo=UTC).timestamp() if self._google.expiry else float("inf")
         life_s = max(expires_at - self._clock(), 0.0)
         self._due_at = self._clock() + max(life_s - _AHEAD_S, life_s / 2)
         self._token = self._google.token
@@ -121,10 +117,10 @@ class RefreshedToken:
 
 
 _ADVICE = {
-    "invalid_grant": "the consent was revoked or has expired (consents of an app in testing last 7 days): connect the account again",
+    "invalid_grant": "the consent was revoked or has expired (in testing: after 7 days): connect the account again",
     "invalid_rapt": "the domain asks for a new login: connect the account again",
     "unauthorized_client": f"let a domain administrator delegate the scope {SCOPE} to the service account",
-    "invalid_client": "the OAuth client was deleted or its secret changed: connect the account again with a current client",
+    "invalid_client": "the OAuth client was deleted or has a new secret: connect the account again with a current one",
     "admin_policy_enforced": "the domain does not allow this app: ask its administrator",
 }
 
@@ -172,25 +168,27 @@ def _service_account(credential: Credential) -> Any:
                     dict(credential.content), scopes=[SCOPE]
                 )
             except ValueError:
-                raise ConfigError(
-                    "the stored service account key cannot be used; add the account again"
-                ) from None
+                raise ConfigError("the stored service account key cannot be used; add the account again") from None
         return _signers[fingerprint]
 
 
-def _request() -> Callable[..., Any]:
-    """google-auth's transport over requests; a server failure ends there, before google-auth repeats it on its own clock."""
-    import google.auth.transport.requests
+@functools.cache
+def _connections() -> Any:
+    """Connections to token servers, shared by all accounts; redirects are not followed, secrets travel on them."""
+    import google.auth.transport.urllib3
+    import urllib3
+
+    pools = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=_TIMEOUT_S))
+    return google.auth.transport.urllib3.Request(pools)  # type: ignore[no-untyped-call]
+
+
+def _send(url: str, method: str = "GET", body: Any = None, headers: Any = None, **_: Any) -> Any:
+    """What google-auth sends its requests with. A failure of the server ends here: google-auth would repeat it
+    itself.
+    """
     from google.auth.exceptions import TransportError
 
-    request = google.auth.transport.requests.Request()
-
-    def send(
-        url: str, method: str = "GET", body: Any = None, headers: Any = None, timeout: Any = None, **more: Any
-    ) -> Any:
-        response = request(url, method=method, body=body, headers=headers, timeout=_TIMEOUT_S, **more)
-        if response.status >= 500 or response.status == 429:
-            raise TransportError(f"status {response.status}")  # type: ignore[no-untyped-call]
-        return response
-
-    return send
+    response = _connections()(url, method=method, body=body, headers=headers, redirect=False)
+    if response.status >= 500 or response.status == 429:
+        raise TransportError(f"status {response.status}")  # type: ignore[no-untyped-call]
+    return response

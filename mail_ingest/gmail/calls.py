@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -10,38 +11,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
-from mail_ingest.errors import (
-    AccountError,
-    AuthError,
-    ConcurrencyError,
-    ConfigError,
-    GmailError,
-    QuotaError,
-    ServerError,
-)
+from mail_ingest.errors import AccountError, AuthError, ConcurrencyError, GmailError, QuotaError, ServerError
 from mail_ingest.gmail.answers import MalformedAnswerError
+from mail_ingest.gmail.exchange import Exchange, RefusedError
 from mail_ingest.gmail.governor import QuotaGovernor
 from mail_ingest.gmail.ledger import Usage
 from mail_ingest.gmail.quota import WINDOW_S
-from mail_ingest.gmail.refusals import Refusal, Remedy, classify
+from mail_ingest.gmail.refusals import Refusal, Remedy
 from mail_ingest.gmail.service import Request
-from mail_ingest.gmail.transport import NetworkError, Response, TokenSource, Transport
+from mail_ingest.gmail.transport import Admit, NetworkError, TokenSource, Transport
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MALFORMED = "malformedAnswer"
+"""`reason` of a ServerError about an answer that came, with status 200, and could not be read."""
+
 _FAR_S = 120.0
 _LONGEST_BACKOFF_S = 64.0
+_LONGEST_CROWDED_S = 16.0
 _MALFORMED_ATTEMPTS = 3
 _WINDOW_ATTEMPTS = 3
 _CROWDED_ATTEMPTS = 10
 
-MALFORMED = "malformedAnswer"
-NETWORK = "network"
-
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long passing failures are put up with: tries of one call, and seconds from its first failure."""
+    """How long passing failures are put up with: tries of one call, and seconds from its first try."""
 
     attempts: int = 8
     seconds: float = 300.0
@@ -55,40 +52,8 @@ class Call:
     about: str = ""
     gone: type[GmailError] = GmailError
 
-
-class RefusedError(Exception):
-    """Carries an unsuccessful answer through the Google client."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status)
-        self.refusal = refusal
-
-
-class Exchange:
-    """The `http` of one attempt: adds the token, guards where the request goes, and judges the answer's status."""
-
-    def __init__(self, transport: Transport, url: str, token: str, clock: Callable[[], float]) -> None:
-        self._transport = transport
-        self._root = f"{url}/gmail/v1/users/me/"
-        self._token = token
-        self._clock = clock
-        self.wire_bytes = 0
-
-    def request(
-        self, uri: str, method: str, body: str | None, headers: dict[str, str]
-    ) -> tuple[Response, bytes]:
-        reads = method == "GET" or (method == "POST" and headers.get("x-http-method-override") == "GET")
-        if not reads or not uri.startswith(self._root):
-            raise ConfigError(
-                f"refused to send {method} {uri.split('?', 1)[0]}: only reads of {self._root} leave"
-            )
-        response, content = self._transport.request(
-            uri, method, body, {**headers, "authorization": f"Bearer {self._token}"}
-        )
-        self.wire_bytes = response.wire_bytes
-        if not 200 <= response.status < 300:
-            raise RefusedError(classify(response.status, response, content, now=self._clock()))
-        return response, content
+    def __str__(self) -> str:
+        return f"{self.method} of {self.about}" if self.about else self.method
 
 
 class Caller:
@@ -120,36 +85,44 @@ class Caller:
         self._rand = rand
         self._refreshing = threading.Lock()
 
-    def run(self, call: Call, request: Request, read: Callable[[object], T]) -> T:
-        """The answer to `request`, read by `read`, after as many tries as the refusals deserve. Raises GmailError."""
+    def run(self, call: Call, request: Request, read: Callable[[object], T], admit: Admit | None = None) -> T:
+        """The answer to `request`, read by `read`, after as many tries as the refusals deserve. Raises GmailError.
+
+        `admit` is asked before a large body is read.
+        """
         tries = _Tries(began=self._clock())
         while True:
-            token = self._good_token(call, tries)
-            if token is None:
+            try:
+                token = self._token.token()
+            except ServerError as error:
+                self._back_off(call, _token_failure(error), tries)
                 continue
-            exchange = Exchange(self._transport, self._url, token, self._clock)
-            with self._in_flight.slot() as mark:
-                self._governor.acquire(self._account_id, call.method)
-                try:
-                    answer = read(request.execute(exchange))
-                except RefusedError as error:
-                    refusal = error.refusal
-                except NetworkError as error:
-                    refusal = Refusal(Remedy.REPEAT, 0, NETWORK, str(error))
-                    if error.permanent:
-                        self._fail(
-                            ServerError, call, refusal, "check the address and the server's certificate"
-                        )
-                except MalformedAnswerError as error:
-                    refusal = Refusal(Remedy.REPEAT, 200, MALFORMED, str(error))
-                else:
-                    self._in_flight.went_well()
-                    return answer
-                finally:
-                    self._governor.ledger.add(self._account_id, call.method, Usage(bytes=exchange.wire_bytes))
-            if refusal.remedy is Remedy.FEWER_AT_ONCE:
-                self._in_flight.refused(mark)
-            self._prepare_next(call, refusal, tries, token)
+            outcome = self._attempt(call, request, read, token, admit)
+            if not isinstance(outcome, Refusal):
+                return outcome
+            self._prepare_next(call, outcome, tries, token)
+
+    def _attempt(
+        self, call: Call, request: Request, read: Callable[[object], T], token: str, admit: Admit | None
+    ) -> T | Refusal:
+        """One request sent: its answer, or why there is none."""
+        exchange = Exchange(self._transport, self._url, token, self._clock, admit)
+        with self._in_flight.slot() as mark:
+            self._governor.acquire(self._account_id, call.method)
+            try:
+                answer = read(request.execute(http=exchange))
+            except RefusedError as error:
+                if error.refusal.remedy is Remedy.FEWER_AT_ONCE:
+                    self._in_flight.refused(mark)
+                return error.refusal
+            except NetworkError as error:
+                return Refusal(Remedy.UNREACHABLE if error.permanent else Remedy.REPEAT, 0, "network", str(error))
+            except MalformedAnswerError as error:
+                return Refusal(Remedy.REPEAT, 200, MALFORMED, str(error))
+            finally:
+                self._governor.ledger.add(self._account_id, call.method, Usage(bytes=exchange.wire_bytes))
+            self._in_flight.went_well()
+            return answer
 
     def _prepare_next(self, call: Call, refusal: Refusal, tries: _Tries, token: str) -> None:
         """Waits as the refusal asks for; raises where another try is pointless."""
@@ -163,61 +136,47 @@ class Caller:
             case Remedy.REFRESH_TOKEN:
                 self._refresh(call, refusal, tries, token)
             case Remedy.RECONNECT:
-                self._fail(
-                    AuthError, call, refusal, "connect the account again with the scope gmail.readonly"
-                )
+                self._fail(AuthError, call, refusal, "connect the account again with the scope gmail.readonly")
             case Remedy.PARK:
-                self._fail(AccountError, call, refusal, "the account stays parked until this is settled")
+                self._fail(AccountError, call, refusal, "no call of this account can succeed until this is settled")
             case Remedy.GONE:
                 self._fail(call.gone, call, refusal, "it does not exist any more")
+            case Remedy.UNREACHABLE:
+                self._fail(ServerError, call, refusal, "check the address and the certificate of the server")
             case Remedy.GIVE_UP:
                 self._fail(GmailError, call, refusal, "the same call would be refused again")
 
     def _back_off(self, call: Call, refusal: Refusal, tries: _Tries) -> None:
+        """Full jitter under 1, 2, 4 ... 64 s, or what the server asks for."""
         tries.failed += 1
         tries.malformed += refusal.reason == MALFORMED
         wait_s = self._rand() * min(2.0 ** (tries.failed - 1), _LONGEST_BACKOFF_S)
-        if refusal.retry_at is not None:
-            wait_s = max(wait_s, refusal.retry_at - self._clock())
-        spent_s = self._clock() - tries.began
+        wait_s = max(wait_s, self._asked_wait_s(refusal))
         if (
             tries.failed >= self._patience.attempts
             or tries.malformed >= _MALFORMED_ATTEMPTS
-            or spent_s + wait_s > self._patience.seconds
+            or self._clock() - tries.began + wait_s > self._patience.seconds
         ):
-            self._fail(
-                ServerError,
-                call,
-                refusal,
-                f"gave up after {tries.failed} tries; it is worth trying again later",
-            )
-        self._sleep(wait_s)
+            self._fail(ServerError, call, refusal, f"gave up after {tries.failed} tries; worth trying again later")
+        self._wait(call, refusal, wait_s)
 
     def _make_room(self, call: Call, refusal: Refusal, tries: _Tries) -> None:
+        """Waits 1 to 2 s while fewer calls are let through; longer when that does not help."""
+        self._governor.ledger.add(self._account_id, call.method, Usage(refusals=1))
         tries.crowded += 1
         if tries.crowded >= _CROWDED_ATTEMPTS:
-            self._fail(
-                ConcurrencyError,
-                call,
-                refusal,
-                "other clients of this mailbox leave no room; try again later",
-            )
-        self._sleep((1.0 + self._rand()) * min(2.0 ** max(tries.crowded - 4, 0), 16.0))
+            self._fail(ConcurrencyError, call, refusal, "other clients of this mailbox leave no room; try again later")
+        longer = min(2.0 ** max(tries.crowded - 4, 0), _LONGEST_CROWDED_S)
+        asked_s = min(self._asked_wait_s(refusal), _FAR_S)
+        self._wait(call, refusal, max((1.0 + self._rand()) * longer, asked_s))
 
     def _wait_for_quota(self, call: Call, refusal: Refusal, tries: _Tries) -> None:
         """Closes the quota for every call of the account (or project); the next `acquire` then waits, or raises."""
+        self._governor.ledger.add(self._account_id, call.method, Usage(refusals=1))
         tries.out_of_quota += 1
         now = self._clock()
-        if refusal.remedy is Remedy.WAIT_FOR_DAY:
-            until = self._governor.day_ends_at().timestamp()
-        elif refusal.retry_at is not None:
-            until = max(refusal.retry_at, now + 1.0)
-        else:
-            left = (refusal.window_start or 0.0) + WINDOW_S - now
-            until = now + (left if 0 < left <= WINDOW_S else WINDOW_S)
-        self._governor.refused(
-            self._account_id, call.method, until=until, whole_project=refusal.whole_project
-        )
+        until = self._quota_returns_at(refusal, now)
+        self._governor.refused(self._account_id, until=until, whole_project=refusal.whole_project)
         if until - now > _FAR_S or tries.out_of_quota >= _WINDOW_ATTEMPTS:
             resume_at = datetime.fromtimestamp(until, UTC)
             raise QuotaError(
@@ -227,23 +186,35 @@ class Caller:
                 reason=refusal.reason,
                 status=refusal.status,
             )
+        logger.info("%s for %s: out of quota, next try in %.1f s", call, self._account_id, until - now)
+
+    def _quota_returns_at(self, refusal: Refusal, now: float) -> float:
+        if refusal.remedy is Remedy.WAIT_FOR_DAY:
+            return self._governor.day_ends_at().timestamp()
+        if refusal.retry_at is not None:
+            return max(refusal.retry_at, now + 1.0)
+        left_s = (refusal.window_start or 0.0) + WINDOW_S - now
+        return now + (left_s if 0 < left_s <= WINDOW_S else WINDOW_S)
 
     def _refresh(self, call: Call, refusal: Refusal, tries: _Tries, refused: str) -> None:
         """Gets another token, once per call; threads that were refused together refresh together."""
         if tries.refreshed:
             self._fail(AuthError, call, refusal, "connect the account again")
-        tries.refreshed = True
-        with self._refreshing:
-            if self._token.token() == refused:
-                self._token.token(force_refresh=True)
-
-    def _good_token(self, call: Call, tries: _Tries) -> str | None:
-        """The token to use, or None after a passing failure of the token server that was waited out."""
         try:
-            return self._token.token()
+            with self._refreshing:
+                if self._token.token() == refused:
+                    self._token.token(force_refresh=True)
         except ServerError as error:
-            self._back_off(call, Refusal(Remedy.REPEAT, error.status, "tokenServer", str(error)), tries)
-            return None
+            self._back_off(call, _token_failure(error), tries)
+        else:
+            tries.refreshed = True
+
+    def _asked_wait_s(self, refusal: Refusal) -> float:
+        return 0.0 if refusal.retry_at is None else refusal.retry_at - self._clock()
+
+    def _wait(self, call: Call, refusal: Refusal, wait_s: float) -> None:
+        logger.info("%s, next try in %.1f s", self._text(call, refusal), wait_s)
+        self._sleep(wait_s)
 
     def _fail(self, kind: type[GmailError], call: Call, refusal: Refusal, advice: str) -> NoReturn:
         raise kind(
@@ -251,12 +222,11 @@ class Caller:
             account_id=self._account_id,
             reason=refusal.reason,
             status=refusal.status,
-        ) from None
+        )
 
-    def _text(self, call: Call, refusal: Refusal, advice: str) -> str:
-        what = f"{call.method} of {call.about}" if call.about else call.method
+    def _text(self, call: Call, refusal: Refusal, advice: str = "") -> str:
         answer = " ".join(str(part) for part in (refusal.status or "", refusal.reason, refusal.text) if part)
-        return f"{what} for {self._account_id}: {answer or 'no answer'}; {advice}"
+        return f"{call} for {self._account_id}: {answer}" + (f"; {advice}" if advice else "")
 
 
 @dataclass(slots=True)
@@ -269,3 +239,7 @@ class _Tries:
     crowded: int = 0
     out_of_quota: int = 0
     refreshed: bool = False
+
+
+def _token_failure(error: ServerError) -> Refusal:
+    return Refusal(Remedy.REPEAT, error.status, error.reason, str(error))

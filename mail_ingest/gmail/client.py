@@ -6,6 +6,7 @@ import functools
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import TypeVar
 
 from mail_ingest.errors import ConfigError, GmailError, HistoryExpiredError, MessageGoneError, ServerError
@@ -15,7 +16,7 @@ from mail_ingest.gmail.fetching import fetch_all
 from mail_ingest.gmail.governor import QuotaGovernor
 from mail_ingest.gmail.models import HistoryPage, IdPage, Label, MessageState, Profile, RawMessage
 from mail_ingest.gmail.service import USER_AGENT, Service, service
-from mail_ingest.gmail.transport import TokenSource, Transport
+from mail_ingest.gmail.transport import Admit, TokenSource, Transport
 from mail_ingest.settings import GMAIL_URL, is_loopback
 
 Page = TypeVar("Page", IdPage, HistoryPage)
@@ -23,7 +24,9 @@ Page = TypeVar("Page", IdPage, HistoryPage)
 PAGE_SIZE = 500
 """The most ids or history records that Gmail puts on a page; a page costs the same whatever its size."""
 
-_EMPTY_PAGES_IN_A_ROW = 100
+EMPTY_PAGES_IN_A_ROW = 100
+"""Pages without content but with a next one have been seen one after the other; so many are no accident."""
+
 _WAITING_BYTES = 32_000_000
 
 
@@ -70,9 +73,7 @@ class GmailClient:
 
     def get_profile(self) -> Profile:
         """Whose mailbox it is, how much is in it, and its newest history id."""
-        return self._caller.run(
-            Call("getProfile"), self._service.users.getProfile(userId="me"), answers.profile
-        )
+        return self._caller.run(Call("getProfile"), self._service.users.getProfile(userId="me"), answers.profile)
 
     def list_labels(self) -> list[Label]:
         """All labels, without counts."""
@@ -90,7 +91,9 @@ class GmailClient:
         page_token: str | None = None,
         page_size: int = PAGE_SIZE,
     ) -> IdPage:
-        """One page of ids, spam and trash included. `query` is Gmail's search syntax; page tokens belong to one query."""
+        """One page of ids, spam and trash included. `query` is Gmail's search syntax; page tokens belong to one
+        query.
+        """
         request = self._service.messages.list(
             userId="me",
             labelIds=None if label_id is None else [label_id],
@@ -104,32 +107,31 @@ class GmailClient:
     def iter_message_ids(
         self, label_id: str | None = None, query: str | None = None, page_size: int = PAGE_SIZE
     ) -> Iterator[IdPage]:
-        """All pages of a listing, one at a time. While the mailbox changes, ids may repeat or be missed."""
-        return self._pages(
-            functools.partial(self.list_messages, label_id, query, page_size=page_size), _has_refs
-        )
+        """All pages of a listing, one at a time. Ids may repeat: while the mailbox changes, and if it starts over.
+
+        It starts over, once, when Gmail does not know its own page token any more; how long tokens live is
+        undocumented.
+        """
+        return self._pages(functools.partial(self.list_messages, label_id, query, page_size=page_size))
 
     def get_message_state(self, message_id: str) -> MessageState:
-        """Ids, labels and history id of one message. Costs as much as the whole message. MessageGoneError if deleted."""
+        """Ids, labels and history id of one message, at the price of the whole. MessageGoneError if deleted."""
         request = self._service.messages.get(userId="me", id=_id(message_id), format="minimal")
         read = functools.partial(answers.message_state, message_id=message_id)
         return self._caller.run(Call("messages.get", message_id, MessageGoneError), request, read)
 
     def get_raw_message(self, message_id: str) -> RawMessage:
         """One message with every byte of it. MessageGoneError if deleted."""
-        request = self._service.messages.get(userId="me", id=_id(message_id), format="raw")
-        read = functools.partial(answers.raw_message, message_id=message_id)
-        return self._caller.run(Call("messages.get", message_id, MessageGoneError), request, read)
+        return self._get_raw(message_id, None)
 
     def get_raw_messages(self, message_ids: Iterable[str]) -> Iterator[tuple[str, RawMessage | GmailError]]:
         """Many messages, fetched side by side and handed out as they complete.
 
-        What concerns one message (gone, unreadable, failing after all retries) comes as its result; what concerns the account is
-        raised, after everything under way was handed out. No more than about 32 MB of finished mail waits for the consumer.
+        What concerns one message (gone, unreadable, failing after all retries) comes as its result; what concerns the
+        account is raised, after everything under way was handed out. No more than about 32 MB of finished mail waits
+        for the consumer.
         """
-        return fetch_all(
-            message_ids, self.get_raw_message, threads=self._max_in_flight, max_waiting_bytes=_WAITING_BYTES
-        )
+        return fetch_all(message_ids, self._get_raw, threads=self._max_in_flight, max_waiting_bytes=_WAITING_BYTES)
 
     def list_history(self, start_history_id: int, page_token: str | None = None) -> HistoryPage:
         """One page of what changed after `start_history_id`. HistoryExpiredError where Gmail no longer knows."""
@@ -140,22 +142,36 @@ class GmailClient:
         return self._caller.run(call, request, answers.history_page)
 
     def iter_history(self, start_history_id: int) -> Iterator[HistoryPage]:
-        """All pages of what changed after `start_history_id`. Empty pages in between are handed out too."""
-        return self._pages(functools.partial(self.list_history, start_history_id), _has_records)
+        """All pages of what changed after `start_history_id`; empty ones too, and from the start again as with ids."""
+        return self._pages(functools.partial(self.list_history, start_history_id))
 
-    def _pages(self, fetch: Callable[..., Page], is_filled: Callable[[Page], bool]) -> Iterator[Page]:
+    def _get_raw(self, message_id: str, admit: Admit | None) -> RawMessage:
+        request = self._service.messages.get(userId="me", id=_id(message_id), format="raw")
+        read = functools.partial(answers.raw_message, message_id=message_id)
+        return self._caller.run(Call("messages.get", message_id, MessageGoneError), request, read, admit)
+
+    def _pages(self, fetch: Callable[..., Page]) -> Iterator[Page]:
         """Follows page tokens; raises ServerError where they lead in a circle or on and on through nothing."""
         token: str | None = None
         seen: set[str] = set()
         empty = 0
+        started_over = False
         while True:
-            page = fetch(page_token=token)
+            try:
+                page = fetch(page_token=token)
+            except GmailError as error:
+                if error.status != HTTPStatus.BAD_REQUEST or token is None or started_over:
+                    raise
+                token, empty, started_over = None, 0, True
+                seen.clear()
+                continue
             yield page
             token = page.next_page_token
             if token is None:
                 return
-            empty = 0 if is_filled(page) else empty + 1
-            if token in seen or empty >= _EMPTY_PAGES_IN_A_ROW:
+            filled = page.refs if isinstance(page, IdPage) else page.records
+            empty = 0 if filled else empty + 1
+            if token in seen or empty >= EMPTY_PAGES_IN_A_ROW:
                 raise ServerError(
                     f"paging for {self.account_id} does not come to an end; try again later",
                     account_id=self.account_id,
@@ -166,14 +182,6 @@ class GmailClient:
     @property
     def _service(self) -> Service:
         return service(self._url, self._user_agent)
-
-
-def _has_refs(page: IdPage) -> bool:
-    return bool(page.refs)
-
-
-def _has_records(page: HistoryPage) -> bool:
-    return bool(page.records)
 
 
 def _id(value: str) -> str:

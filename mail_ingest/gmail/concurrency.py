@@ -1,4 +1,6 @@
-"""How many calls of one mailbox may be under way at once: Gmail counts them across all its clients, so the bound is learned."""
+"""How many calls of one mailbox may be under way at once: Gmail counts them across all its clients, so the bound is
+learned.
+"""
 
 from __future__ import annotations
 

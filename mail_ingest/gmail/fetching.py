@@ -1,100 +1,168 @@
-"""Many messages side by side: results as they complete, with a bound on what waits for the consumer."""
+"""Many messages side by side: results as they complete, with a bound on the memory that waits for the consumer."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mail_ingest.errors import AccountError, AuthError, ConcurrencyError, GmailError, QuotaError, ServerError
 from mail_ingest.gmail.calls import MALFORMED
 from mail_ingest.gmail.models import RawMessage
+from mail_ingest.gmail.transport import Admit
 
 Result = tuple[str, RawMessage | GmailError]
+Get = Callable[[str, Admit], RawMessage]
 
 _ENDS_ACCOUNT = (AuthError, AccountError, QuotaError, ConcurrencyError)
 
 
-def fetch_all(
-    message_ids: Iterable[str], get: Callable[[str], RawMessage], *, threads: int, max_waiting_bytes: int
-) -> Iterator[Result]:
+def fetch_all(message_ids: Iterable[str], get: Get, *, threads: int, max_waiting_bytes: int) -> Iterator[Result]:
     """Each id with its message, or with the error that concerns that message alone; in the order of completion.
 
-    At most `threads` calls are under way, and none starts while `max_waiting_bytes` of raw mail wait for the consumer:
-    memory is bounded by that plus `threads` messages. `message_ids` is read lazily, in the consumer's thread.
-    An error of the whole account is raised once everything under way was handed out.
+    `get` is called in at most `threads` threads; it asks its second argument before it reads a large body. No message
+    is begun, and no large one read on, while `max_waiting_bytes` of mail wait for the consumer, and large ones are
+    read one at a time: memory is bounded by that, plus one message, plus `threads` small ones.
+
+    `message_ids` is read in the consumer's thread, at most 2 x `threads` ahead. What ends the work on the account
+    (also 2 x `threads` failures of Gmail in a row) is raised once everything begun was handed out; ids that were not
+    begun by then get no result.
     """
-    crew = _Crew(get, threads)
+    crew = _Crew(get, threads, max_waiting_bytes)
     ids = iter(message_ids)
     ended: Exception | None = None
-    under_way = 0
     failures_in_a_row = 0
     try:
         while True:
-            while ended is None and under_way < threads and crew.waiting_bytes < max_waiting_bytes:
-                try:
-                    message_id = next(ids)
-                except StopIteration:
-                    break
-                crew.start(message_id)
-                under_way += 1
-            if under_way == 0:
+            try:
+                while ended is None and crew.pending < 2 * threads:
+                    crew.ask(next(ids))
+            except StopIteration:
+                ids = iter(())
+            if crew.pending == 0:
                 break
-            message_id, outcome = crew.next_result()
-            under_way -= 1
-            if isinstance(outcome, _ENDS_ACCOUNT) or not isinstance(outcome, RawMessage | GmailError):
+            message_id, outcome = crew.next_outcome()
+            if not isinstance(outcome, RawMessage | GmailError) or isinstance(outcome, _ENDS_ACCOUNT):
                 ended = ended or outcome
-                continue
-            if isinstance(outcome, ServerError) and outcome.reason != MALFORMED:
-                failures_in_a_row += 1
-                if failures_in_a_row >= 2 * threads:
-                    ended = ended or outcome
             else:
-                failures_in_a_row = 0
-            yield message_id, outcome
+                failed = isinstance(outcome, ServerError) and outcome.reason != MALFORMED
+                failures_in_a_row = failures_in_a_row + 1 if failed else 0
+                if isinstance(outcome, ServerError) and failures_in_a_row >= 2 * threads:
+                    ended = ended or outcome
+                yield message_id, outcome
+            if ended is not None:
+                crew.recall()
     finally:
         crew.dismiss()
     if ended is not None:
         raise ended
 
 
-@dataclass(slots=True)
+class _Outcome(NamedTuple):
+    message_id: str
+    outcome: RawMessage | Exception
+
+
 class _Crew:
-    """Daemon threads that fetch ids handed to them."""
+    """Threads that fetch the ids they are asked for; daemons, so that an abandoned fetch keeps no process alive."""
 
-    get: Callable[[str], RawMessage]
-    threads: int
-    waiting_bytes: int = 0
-    _work: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
-    _done: queue.SimpleQueue[tuple[str, RawMessage | Exception]] = field(default_factory=queue.SimpleQueue)
-    _started: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, get: Get, threads: int, max_waiting_bytes: int) -> None:
+        self._get = get
+        self._threads = threads
+        self._room = _Room(max_waiting_bytes)
+        self._asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._started = 0
+        self.pending = 0
 
-    def start(self, message_id: str) -> None:
-        if self._started < self.threads:
+    def ask(self, message_id: str) -> None:
+        if self._started < self._threads:
             self._started += 1
-            threading.Thread(target=self._run, name=f"gmail-fetch-{self._started}", daemon=True).start()
-        self._work.put(message_id)
+            threading.Thread(target=self._work, name=f"gmail-fetch-{self._started}", daemon=True).start()
+        self.pending += 1
+        self._asked.put(message_id)
 
-    def next_result(self) -> tuple[str, RawMessage | Exception]:
-        message_id, outcome = self._done.get()
-        if isinstance(outcome, RawMessage):
-            with self._lock:
-                self.waiting_bytes -= len(outcome.raw)
-        return message_id, outcome
+    def next_outcome(self) -> _Outcome:
+        done = self._done.get()
+        self.pending -= 1
+        if isinstance(done.outcome, RawMessage):
+            self._room.taken(len(done.outcome.raw))
+        return done
+
+    def recall(self) -> None:
+        """Takes back what nobody has begun."""
+        try:
+            while True:
+                self._asked.get_nowait()
+                self.pending -= 1
+        except queue.Empty:
+            return
 
     def dismiss(self) -> None:
+        self.recall()
+        self._room.close()
         for _ in range(self._started):
-            self._work.put(None)
+            self._asked.put(None)
 
-    def _run(self) -> None:
-        while (message_id := self._work.get()) is not None:
+    def _work(self) -> None:
+        while self._room.enter() and (message_id := self._asked.get()) is not None:
             outcome: RawMessage | Exception
             try:
-                outcome = self.get(message_id)
-                with self._lock:
-                    self.waiting_bytes += len(outcome.raw)
+                outcome = self._get(message_id, self._room.grow)
             except Exception as error:  # noqa: BLE001  raised again in the consumer's thread
                 outcome = error
-            self._done.put((message_id, outcome))
+            self._room.leave(len(outcome.raw) if isinstance(outcome, RawMessage) else 0)
+            self._done.put(_Outcome(message_id, outcome))
+
+
+class _Room:
+    """How much finished mail waits, and whether a large message is being read. Threads wait here when it is full."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._waiting = 0
+        self._reader: int | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def enter(self) -> bool:
+        """Waits until another message may be begun; False when none is wanted any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._waiting < self._max_bytes)
+            return not self._closed
+
+    def grow(self) -> None:
+        """Waits until this thread may read a large body on."""
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or (self._reader in (None, me) and self._waiting < self._max_bytes)
+            )
+            if self._closed:
+                raise _NobodyWaitsError
+            self._reader = me
+
+    def leave(self, size: int) -> None:
+        """Counts a finished message, and lets the next large one be read."""
+        with self._changed:
+            self._waiting += size
+            if self._reader == threading.get_ident():
+                self._reader = None
+                self._changed.notify_all()
+
+    def taken(self, size: int) -> None:
+        with self._changed:
+            was_full = self._waiting >= self._max_bytes
+            self._waiting -= size
+            if was_full:
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class _NobodyWaitsError(Exception):
+    """The consumer has gone; what is being read is dropped."""

@@ -1,4 +1,5 @@
-"""Spends the quota: every call asks here first, waits its turn, and is counted. One governor serves all accounts of a project.
+"""Spends the quota: every call asks here first, waits its turn, and is counted. One governor serves all accounts of a
+project.
 
 It knows this process alone. Several processes on one project divide the limit between them through `share`.
 """
@@ -34,8 +35,8 @@ class _Lane:
 class QuotaGovernor:
     """Paces calls per account and per project so that no minute and no day is overspent. Thread-safe.
 
-    `share` is the part of each limit that may be used. `units_today` is what was already spent since midnight Pacific time.
-    No call waits longer than `max_wait_s`; what would have to is refused with QuotaError.
+    `share` is the part of each limit that may be used. `units_today` is what was already spent since midnight Pacific
+    time. No call waits longer than `max_wait_s`; what would have to is refused with QuotaError.
     """
 
     def __init__(
@@ -74,23 +75,22 @@ class QuotaGovernor:
             give_up_at = self._clock() + self._max_wait_s
             while (delay := self._try_to_leave(account_id, lane, units)) > 0:
                 if self._clock() + delay > give_up_at:
-                    raise self._out_of_quota(
-                        account_id, method, datetime.fromtimestamp(self._clock() + delay, UTC)
-                    )
+                    raise self._out_of_quota(account_id, method, datetime.fromtimestamp(self._clock() + delay, UTC))
                 self._sleep(max(delay, _SHORTEST_SLEEP_S))
             waited_s = max(self._clock() - began, 0.0)
         self.ledger.add(account_id, method, Usage(calls=1, units=units, waited_s=waited_s))
 
-    def refused(self, account_id: str, method: str, *, until: float, whole_project: bool = False) -> None:
+    def refused(self, account_id: str, *, until: float, whole_project: bool = False) -> None:
         """Notes a quota refusal: nothing leaves for this account (or project) before `until`, in epoch seconds."""
         lane = self._lane(account_id)
         with self._lock:
             pace = self._project if whole_project else lane.pace
             pace.close(until + self._lag)
-        self.ledger.add(account_id, method, Usage(refusals=1))
 
     def in_flight(self, account_id: str, ceiling: int) -> InFlight:
-        """The account's limiter of parallel calls; every client of the account shares it, the first one sets the ceiling."""
+        """The account's limiter of parallel calls; every client of the account shares it, the first one sets the
+        ceiling.
+        """
         lane = self._lane(account_id)
         with self._lock:
             if lane.in_flight is None:

@@ -1,7 +1,7 @@
 """What Gmail says, as frozen values.
 
-Ids are Gmail's own strings, opaque to us; history ids are integers because they are compared; label ids are sets because
-Gmail gives them in no order. What people wrote (snippet, raw bytes, label names) stays out of every `repr`.
+Ids are Gmail's own strings, opaque to us; history ids are integers because they are compared; label ids are sets
+because Gmail gives them in no order. What people wrote (snippet, raw bytes, label names) stays out of every `repr`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class HistoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """One page of history, which may be empty and still have a next one. `history_id` is the mailbox's newest record."""
+    """One page of history; it may be empty and still have a next one. `history_id` is the mailbox's newest record."""
 
     records: tuple[HistoryRecord, ...]
     next_page_token: str | None

@@ -25,11 +25,11 @@ _RECOVERY_PER_WINDOW = 0.02
 class Pace(Protocol):
     """Tells when a call may leave. Not thread-safe: the owner locks."""
 
-    def delay(self, now: float, units: int) -> float:
+    def delay(self, now: float, units: int, /) -> float:
         """Seconds until a call of `units` may leave; 0 is now."""
         ...
 
-    def sent(self, now: float, units: int) -> None:
+    def sent(self, now: float, units: int, /) -> None:
         """Counts a call that leaves now."""
         ...
 
@@ -44,10 +44,10 @@ class Unlimited:
     def __init__(self) -> None:
         self._closed_until = float("-inf")
 
-    def delay(self, now: float, units: int) -> float:
+    def delay(self, now: float, _units: int, /) -> float:
         return max(self._closed_until - now, 0.0)
 
-    def sent(self, now: float, units: int) -> None:
+    def sent(self, _now: float, _units: int, /) -> None:
         pass
 
     def close(self, until: float) -> None:
@@ -70,7 +70,7 @@ class Pacer:
         self._closed_until = float("-inf")
         self._slowed = 1.0
 
-    def delay(self, now: float, units: int) -> float:
+    def delay(self, now: float, units: int, /) -> float:
         self._forget(now)
         burst_s = self._burst / self._rate(now)
         blocked = max(self._closed_until - now, self._until_sum_allows(now, units))
@@ -78,7 +78,7 @@ class Pacer:
             self._due_at = max(self._due_at, now + blocked + burst_s)
         return max(blocked, self._due_at - burst_s - now, 0.0)
 
-    def sent(self, now: float, units: int) -> None:
+    def sent(self, now: float, units: int, /) -> None:
         self._due_at = max(self._due_at, now) + units / self._rate(now)
         self._sent.append((now, units))
         self._sum += units
@@ -96,9 +96,8 @@ class Pacer:
     def _slowdown(self, now: float) -> float:
         if self._slowed >= 1.0:
             return 1.0
-        return min(
-            1.0, self._slowed * _RECOVERY_PER_WINDOW ** max((now - self._closed_until) / WINDOW_S, 0.0)
-        )
+        windows = max((now - self._closed_until) / WINDOW_S, 0.0)
+        return min(1.0, self._slowed + _RECOVERY_PER_WINDOW * windows)
 
     def _until_sum_allows(self, now: float, units: int) -> float:
         excess = self._sum + units - max(self.budget * _CEILING, units)

@@ -1,9 +1,10 @@
 """What Gmail's calls cost and how much may be spent: cost tables, limits, and the text form of a custom budget.
 
 Costs are units per call, whatever the format or size of the answer. Sources: the usage limits page
-https://developers.google.com/workspace/gmail/api/reference/quota (as of 2026-09-10; in force for new projects since
-1 May 2026, to be extended to older ones) and its copies from before 2026. The page prints the new table only; consoles of older
-projects show their own metric ("Previous quota: Units per minute per user"), so the operator picks the profile.
+https://developers.google.com/workspace/gmail/api/reference/quota (as of 2026-09-10; in force for new projects since 1
+May 2026, to be extended to older ones) and its copies from before 2026. The page prints the new table only; consoles
+of older projects show their own metric ("Previous quota: Units per minute per user"), so the operator picks the
+profile.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _LIMITS = {"user": "per_user_minute", "project": "per_project_minute", "day": "p
 class QuotaProfile:
     """Units per call and the limits they count against; None is no limit.
 
-    `per_project_day` is where Google starts to bill (https://developers.google.com/workspace/tools-safety); we stop there.
+    `per_project_day` is where Google starts to bill (https://developers.google.com/workspace/tools-safety); we stop
+    there.
     """
 
     name: str
@@ -49,9 +51,7 @@ class QuotaProfile:
     @property
     def is_off(self) -> bool:
         """Whether nothing is limited. Fit for a local server only."""
-        return (
-            self.per_user_minute is None and self.per_project_minute is None and self.per_project_day is None
-        )
+        return self.per_user_minute is None and self.per_project_minute is None and self.per_project_day is None
 
 
 PROFILES: Mapping[str, QuotaProfile] = MappingProxyType(
@@ -66,9 +66,9 @@ PROFILES: Mapping[str, QuotaProfile] = MappingProxyType(
 def parse_quota(spec: str) -> QuotaProfile:
     """The budget that `MAIL_INGEST_QUOTA` names: `2026`, `previous`, `off`, or `key=value,...` on top of `2026`.
 
-    Keys: `costs` (`2026` or `previous`: the cost table), `user` and `project` (units a minute), `day` (units a day and project; `none`
-    for no limit), or a method's name (`messages.get=5`: its cost). Example: `user=15000,costs=2026,day=none`.
-    Raises ConfigError that says what it takes.
+    Keys: `costs` (`2026` or `previous`: the cost table), `user` and `project` (units a minute), `day` (units a day
+    and project; `none` for no limit), or a method's name (`messages.get=5`: its cost). Example:
+    `user=15000,costs=2026,day=none`. Raises ConfigError that says what it takes.
     """
     spec = spec.strip()
     if spec in PROFILES:
@@ -85,9 +85,7 @@ def parse_quota(spec: str) -> QuotaProfile:
             raise _refused(spec, f"{key!r} is no key")
     profile = replace(PROFILES["2026"], name=spec, costs=MappingProxyType(costs), **limits)
     if profile.per_user_minute is not None and profile.per_user_minute < max(costs.values()):
-        raise _refused(
-            spec, f"user={profile.per_user_minute} cannot pay a single call of {max(costs.values())} units"
-        )
+        raise _refused(spec, f"user={profile.per_user_minute} cannot pay a single call of {max(costs.values())} units")
     return profile
 
 
@@ -117,6 +115,7 @@ def _units(spec: str, key: str, value: str) -> int:
 
 def _refused(spec: str, why: str) -> ConfigError:
     return ConfigError(
-        f"MAIL_INGEST_QUOTA is {spec!r}: {why}; it takes 2026, previous, off (loopback addresses only), or comma separated pairs of "
-        f"{', '.join(_LIMITS)} (units, or none), costs (2026 or previous) and {', '.join(COSTS_2026)} (units a call)"
+        f"MAIL_INGEST_QUOTA is {spec!r}: {why}; it takes 2026, previous, off (loopback addresses only), or "
+        f"comma separated pairs of {', '.join(_LIMITS)} (units, or none), costs (2026 or previous) "
+        f"and {', '.join(COSTS_2026)} (units a call)"
     )

@@ -1,7 +1,8 @@
 """What an unsuccessful answer of Gmail means and what to do about it.
 
-Decided by Gmail's own word (`error.errors[0].reason`) and text before the status: one status carries many meanings. The cases are
-those of https://developers.google.com/workspace/gmail/api/guides/handle-errors and of answers captured since.
+Decided by Gmail's own word (`error.errors[0].reason`) and text before the status: one status carries many meanings.
+The cases are those of https://developers.google.com/workspace/gmail/api/guides/handle-errors and of answers captured
+since.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Remedy(Enum):
     """What to do next; one member per thing the caller does differently."""
 
     REPEAT = "repeat"
-    REFRESH_TOKEN = "refresh token"
+    REFRESH_TOKEN = "refresh token"  # noqa: S105
     WAIT_FOR_WINDOW = "wait for the quota window"
     WAIT_UNTIL = "wait until a given time"
     WAIT_FOR_DAY = "wait for the next day"
@@ -29,6 +30,7 @@ class Remedy(Enum):
     RECONNECT = "connect the account again"
     PARK = "park the account"
     GONE = "does not exist"
+    UNREACHABLE = "the server cannot be trusted or found"
     GIVE_UP = "give up this call"
 
 
@@ -50,6 +52,7 @@ class Refusal:
 
 _DAILY = {"dailyLimitExceeded", "quotaExceeded"}
 _RATE = {"rateLimitExceeded", "userRateLimitExceeded"}
+_RATE_TEXTS = ("quota exceeded", "limit exceeded", "resource has been exhausted")
 _PARKED = {"domainPolicy", "failedPrecondition", "accessNotConfigured", "forbidden"}
 _NO_SCOPE = {"insufficientPermissions"}
 _RETRY_AFTER = re.compile(r"retry after (\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))", re.IGNORECASE)
@@ -70,31 +73,31 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: float
         text=_showable(text),
         retry_at=retry_at,
         window_start=_number(metadata.get("window_start_time")),
-        whole_project="{project}" in metadata.get("quota_unit", "")
-        and "{user}" not in metadata.get("quota_unit", ""),
+        whole_project="{project}" in metadata.get("quota_unit", "") and "{user}" not in metadata.get("quota_unit", ""),
     )
 
 
 def _remedy(status: int, reason: str, text: str, retry_at: float | None) -> Remedy:
-    """A 404 counts as Gmail's word about a message or the history only if it says so: a proxy's 404 must delete nothing."""
+    """Of the statuses that end something, 403 and 404 count as Gmail's word only with Gmail's envelope around them.
+
+    A proxy's page with such a status is a failure that passes: it must not park an account or delete a message.
+    """
     lower = text.lower()
-    if reason in _DAILY:
-        return Remedy.WAIT_FOR_DAY
-    if reason in _RATE or status == 429 or "quota exceeded" in lower:
-        if "concurrent" in lower:
-            return Remedy.FEWER_AT_ONCE
-        return Remedy.WAIT_UNTIL if retry_at is not None else Remedy.WAIT_FOR_WINDOW
-    if status >= 500 or status == 408 or reason == "backendError":
-        return Remedy.REPEAT
     if status == 401:
         return Remedy.REFRESH_TOKEN
+    if reason in _DAILY or "daily limit" in lower:
+        return Remedy.WAIT_FOR_DAY
+    if reason in _RATE or status == 429 or any(words in lower for words in _RATE_TEXTS):
+        if "concurrent" in lower:
+            return Remedy.FEWER_AT_ONCE
+        return Remedy.WAIT_FOR_WINDOW if retry_at is None else Remedy.WAIT_UNTIL
+    if status >= 500 or status == 408 or reason == "backendError" or (status in (403, 404) and not text):
+        return Remedy.REPEAT
     if reason in _NO_SCOPE or "insufficient authentication scopes" in lower:
         return Remedy.RECONNECT
     if status == 403 or reason in _PARKED:
         return Remedy.PARK
-    if status == 404:
-        return Remedy.GONE if reason == "notFound" or "not found" in lower else Remedy.REPEAT
-    return Remedy.GIVE_UP
+    return Remedy.GONE if status == 404 else Remedy.GIVE_UP
 
 
 def _error(body: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """google-api-python-client, bent to our needs: built once per API root, offline, decoding with orjson.
 
-Building a resource object costs more CPU than a call, so all accounts of a process share one set; they hold no credentials.
-Importing the library takes a good part of a second, so it happens at the first call.
+Building a resource object costs more CPU than a call, so all accounts of a process share one set; they hold no
+credentials. Importing the library takes a good part of a second, so it happens at the first call.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ USER_AGENT = f"mail-ingest/{__version__}"
 class Http(Protocol):
     """What a request is executed on: httplib2's `request`, reduced to what the library calls."""
 
-    def request(
-        self, uri: str, method: str, body: str | None, headers: dict[str, str]
-    ) -> tuple[Any, bytes]: ...
+    def request(self, uri: str, method: str, body: str | None, headers: dict[str, str]) -> tuple[Any, bytes]: ...
 
 
 class Request(Protocol):
@@ -45,7 +43,7 @@ class Resource(Protocol):
 class Users(Protocol):
     """The `users` resource's own method."""
 
-    def getProfile(self, **parameters: object) -> Request: ...
+    def getProfile(self, **parameters: object) -> Request: ...  # noqa: N802  the API's own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class Service:
 @functools.lru_cache(maxsize=8)
 def service(url: str, user_agent: str = USER_AGENT) -> Service:
     """The resources under the API root `url`, built from the discovery document that the library carries."""
-    from googleapiclient.discovery import build  # type: ignore[import-untyped]
+    from googleapiclient.discovery import build
 
     model = _Model(user_agent, gzip=not is_loopback(url))
     root = build(
@@ -87,7 +85,8 @@ class _Unconnected:
 
 
 class _Model:
-    """The library's wire format: headers, query string and JSON. Asks for gzip except on this machine, where it costs more than it saves.
+    """The library's wire format: headers, query string and JSON. Asks for gzip except on this machine, where it costs
+    more than it saves.
 
     Gmail compresses only for a User-Agent that contains `gzip`
     (https://developers.google.com/workspace/gmail/api/guides/performance).
@@ -106,7 +105,6 @@ class _Model:
         headers: dict[str, str],
         path_params: dict[str, str],
         query_params: dict[str, Any],
-        body: object,
         *_: object,
     ) -> tuple[dict[str, str], dict[str, str], str, None]:
         return (

@@ -1,19 +1,38 @@
-"""HTTP for any number of threads and accounts: pooled keep-alive connections, no retries, no redirects, no cookies.
+"""HTTP for any number of threads and accounts: pooled keep-alive connections, no redirects, no cookies, no proxies.
 
-The shape of `request` is the one that google-api-python-client expects of its `http` object (httplib2's), so that client
-runs on it unchanged. Sends what it is given to the host it is given; who may be asked is decided in `service`.
+The shape of `request` is the one that google-api-python-client expects of its `http` object (httplib2's), so that
+client runs on it unchanged. It stands on http.client because a message costs 0.3 ms less CPU that way than over
+urllib3 with ten threads, and because a body can be admitted before it is read. Whom to ask is decided in `calls`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import http.client
+import select
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
-
-import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, SSLError
+from urllib.parse import urlsplit
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+
+SMALL_BODY = 1_000_000
+"""Bytes up to which a body is read without asking."""
+
+_LARGEST_BODY = 512_000_000
+"""A Gmail message has at most 150 MB (https://developers.google.com/workspace/gmail/api/guides/uploads), a third more
+in base64.
+"""
+
+_CHUNK = 256_000
+_IDLE_S = 120.0
+
+Admit = Callable[[], None]
+"""Called before a body goes on beyond `SMALL_BODY`; may wait, and may raise to have the body dropped."""
 
 
 class TokenSource(Protocol):
@@ -22,7 +41,8 @@ class TokenSource(Protocol):
     def token(self, force_refresh: bool = False) -> str:
         """A bearer token that is good now; `force_refresh` asks for another one because Gmail refused the last.
 
-        Raises AuthError when a person must connect the account again, ServerError when the token server failed in passing.
+        Raises AuthError when a person must connect the account again, ServerError when the token server failed in
+        passing.
         """
         ...
 
@@ -36,17 +56,22 @@ class NetworkError(Exception):
 
 
 class Response(dict[str, str]):
-    """Headers by lower-cased name, with the status beside them. `wire_bytes` is the body's size before gzip is undone."""
+    """Headers by lower-cased name, with the status beside them. `wire_bytes` is the body's size before gzip is
+    undone.
+    """
 
-    def __init__(self, status: int, headers: Mapping[str, str], wire_bytes: int) -> None:
-        super().__init__((name.lower(), value) for name, value in headers.items())
+    def __init__(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__((name.lower(), value) for name, value in headers)
         self.status = status
         self.reason = ""
-        self.wire_bytes = wire_bytes
+        self.wire_bytes = 0
 
 
 class Transport:
-    """A pool of connections per host. Opens none before the first request."""
+    """A pool of connections per host; opens none before the first request.
+
+    `max_connections` bounds what is kept open per host between requests, not how many requests may be under way.
+    """
 
     def __init__(
         self,
@@ -54,29 +79,177 @@ class Transport:
         max_connections: int = 64,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._pools = urllib3.PoolManager(
-            maxsize=max_connections,
-            timeout=urllib3.Timeout(connect=connect_timeout_s, read=read_timeout_s),
-            retries=False,
-        )
+        self._max_connections = max_connections
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[tuple[float, http.client.HTTPConnection]]] = {}
 
     def request(
         self,
         uri: str,
         method: str = "GET",
-        body: str | bytes | None = None,
+        body: str | None = None,
         headers: Mapping[str, str] | None = None,
+        admit: Admit | None = None,
     ) -> tuple[Response, bytes]:
-        """One exchange, whatever its status. Raises NetworkError, whose text holds no header and no body."""
+        """One exchange, whatever its status. Raises NetworkError, whose text holds no header and no body.
+
+        A kept connection that the server has dropped meanwhile is replaced once, without counting as a failure.
+        """
+        origin, path = _split(uri)
+        connection = self._kept(origin)
+        if connection is not None:
+            try:
+                return self._exchange(origin, connection, method, path, body, headers, admit)
+            except _DroppedError:
+                pass
         try:
-            answer = self._pools.urlopen(method, uri, body=body, headers=headers, redirect=False)
-        except (HTTPError, OSError) as error:
-            raise NetworkError(
-                type(error).__name__, permanent=isinstance(error, SSLError | LocationParseError)
-            ) from None
-        return Response(answer.status, answer.headers, answer.tell()), answer.data
+            return self._exchange(origin, self._opened(origin), method, path, body, headers, admit)
+        except _DroppedError:
+            raise NetworkError("the connection was closed without an answer") from None
 
     def close(self) -> None:
         """Closes idle connections; later requests open new ones."""
-        self._pools.clear()
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for kept in idle.values():
+            for _, connection in kept:
+                connection.close()
+
+    def _exchange(
+        self,
+        origin: str,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: str | None,
+        headers: Mapping[str, str] | None,
+        admit: Admit | None,
+    ) -> tuple[Response, bytes]:
+        keep = False
+        try:
+            try:
+                connection.request(method, path, body, dict(headers or {}))
+                answer = connection.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+                raise _DroppedError from error
+            response = Response(answer.status, answer.getheaders())
+            content = _body(answer, response, admit)
+            keep = not answer.will_close
+            return response, content
+        except (OSError, http.client.HTTPException, zlib.error) as error:
+            raise NetworkError(_described(error)) from None
+        finally:
+            if keep:
+                self._keep(origin, connection)
+            else:
+                connection.close()
+
+    def _opened(self, origin: str) -> http.client.HTTPConnection:
+        scheme, _, host = origin.partition("://")
+        connection: http.client.HTTPConnection
+        if scheme == "https":
+            connection = http.client.HTTPSConnection(host, timeout=self._connect_timeout_s, context=self._tls_context())
+        else:
+            connection = http.client.HTTPConnection(host, timeout=self._connect_timeout_s)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise NetworkError(_described(error), permanent=isinstance(error, ssl.SSLCertVerificationError)) from None
+        connection.sock.settimeout(self._read_timeout_s)
+        return connection
+
+    def _kept(self, origin: str) -> http.client.HTTPConnection | None:
+        """An idle connection that the server has not closed, as far as can be seen."""
+        while True:
+            with self._lock:
+                kept = self._idle.get(origin)
+                if not kept:
+                    return None
+                since, connection = kept.pop()
+            if time.monotonic() - since < _IDLE_S and not _is_readable(connection):
+                return connection
+            connection.close()
+
+    def _keep(self, origin: str, connection: http.client.HTTPConnection) -> None:
+        """Puts a connection on top of the pile; the one at the bottom has been idle longest and may have to go."""
+        now = time.monotonic()
+        with self._lock:
+            kept = self._idle.setdefault(origin, [])
+            kept.append((now, connection))
+            outdated = kept.pop(0) if len(kept) > self._max_connections or now - kept[0][0] > _IDLE_S else None
+        if outdated is not None:
+            outdated[1].close()
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """One for all connections: reading the certificate authorities costs 25 ms of CPU."""
+        with self._lock:
+            if self._tls is None:
+                self._tls = ssl.create_default_context()
+            return self._tls
+
+
+class _DroppedError(Exception):
+    """The connection ended before a status line came."""
+
+
+def _split(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc}", f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _is_readable(connection: http.client.HTTPConnection) -> bool:
+    """Whether something is there to read before anything was asked: in practice, the end of the connection."""
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _body(answer: http.client.HTTPResponse, response: Response, admit: Admit | None) -> bytes:
+    announced = answer.length
+    if announced is not None and announced <= SMALL_BODY:
+        content = answer.read()
+        response.wire_bytes = len(content)
+        return _inflated(content) if response.get("content-encoding") == "gzip" else content
+    return _large_body(answer, response, admit)
+
+
+def _large_body(answer: http.client.HTTPResponse, response: Response, admit: Admit | None) -> bytes:
+    """A body of unknown or great length, chunk by chunk; `admit` is asked once it proves to be large."""
+    announced = answer.length
+    inflate = zlib.decompressobj(wbits=31) if response.get("content-encoding") == "gzip" else None
+    content = bytearray()
+    while chunk := answer.read(_CHUNK):
+        response.wire_bytes += len(chunk)
+        content += inflate.decompress(chunk) if inflate is not None else chunk
+        if len(content) > SMALL_BODY and admit is not None:
+            admit()
+            admit = None
+        if len(content) > _LARGEST_BODY:
+            raise http.client.HTTPException
+    if (announced is not None and response.wire_bytes < announced) or (inflate is not None and not inflate.eof):
+        raise http.client.IncompleteRead(b"")
+    return bytes(content)
+
+
+def _inflated(content: bytes) -> bytes:
+    inflate = zlib.decompressobj(wbits=31)
+    inflated = inflate.decompress(content)
+    if not inflate.eof:
+        raise http.client.IncompleteRead(b"")
+    return inflated
+
+
+def _described(error: Exception) -> str:
+    """What failed, in words of ours: texts of the libraries may hold parts of the answer."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "the server's certificate was refused"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, http.client.IncompleteRead | zlib.error):
+        return "the answer was cut off"
+    return f"{type(error).__name__}"

@@ -1,0 +1,54 @@
+"""One registered mailbox, and what may be its address."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from mail_ingest.accounts.credentials import CredentialKind
+from mail_ingest.errors import ConfigError
+
+AccountState = Literal["active", "paused", "needs_reauth", "parked", "cooling_down", "removed"]
+"""active: synced when due · paused: by a person · needs_reauth: by dead credentials · parked: there is no Gmail, or a
+policy forbids it · cooling_down: out of quota until `resume_at` · removed: only the name is kept, and its shard."""
+
+_LONGEST_ADDRESS = 254
+_ADDRESS = re.compile(r"[^\s@<>\",;:\\()\[\]]+@[^\s@<>\",;:\\()\[\].]+(\.[^\s@<>\",;:\\()\[\].]+)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes."""
+
+    account_id: str
+    address: str
+    shard: int
+    state: AccountState
+    state_reason: str
+    state_since: datetime
+    created_at: datetime
+    last_checked_at: datetime | None
+    last_sync_started_at: datetime | None
+    last_sync_finished_at: datetime | None
+    last_outcome: str | None
+    last_error_class: str | None
+    consecutive_failures: int
+    next_due_at: datetime | None
+    resume_at: datetime | None
+    sync_mode: str
+    content_since: str
+    include_chats: bool
+    include_drafts: bool
+    credential_kind: CredentialKind
+
+
+def account_id_of(address: str) -> str:
+    """The key of an address: trimmed, in lower case. Raises ConfigError where it is no address."""
+    account_id = address.strip().lower()
+    if not _ADDRESS.fullmatch(account_id) or len(account_id) > _LONGEST_ADDRESS:
+        raise ConfigError(
+            f"{address!r} is no mail address; an account is named by its address, such as ada@example.com"
+        )
+    return account_id
