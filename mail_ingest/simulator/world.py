@@ -9,6 +9,7 @@ from mail_ingest.simulator.faults import Disturbances
 from mail_ingest.simulator.grants import Grants
 from mail_ingest.simulator.ledger import Ledger
 from mail_ingest.simulator.mail.mailbox import Mailbox
+from mail_ingest.simulator.push import Notification
 from mail_ingest.simulator.quota import PROFILES, QuotaMeter, QuotaProfile
 from mail_ingest.simulator.service_accounts import ServiceAccounts
 from mail_ingest.simulator.switches import Switches
@@ -30,6 +31,7 @@ class World:
     switches: Switches = field(default_factory=Switches)
     disturbances: Disturbances = field(default_factory=Disturbances)
     accounts: dict[str, Mailbox] = field(default_factory=dict)
+    notifications: list[Notification] = field(default_factory=list)
     latency_s: float = 0.0
     history_retention_s: float | None = None
     url: str = ""
@@ -45,6 +47,7 @@ class World:
                 switches=self.switches,
                 grants=self.grants,
                 token_uri=lambda: f"{self.url}/token",
+                published=self.notifications,
             )
             self.accounts[address] = box
             return box

@@ -77,6 +77,7 @@ class Context:
     switches: Switches
     tokens: Tokens
     clock: Callable[[], float]
+    project: str
     body: Mapping[str, Any] = field(default_factory=dict)
     media: bytes | None = None
     """A message that was uploaded as media instead of base64url in the body."""
@@ -84,6 +85,16 @@ class Context:
     @property
     def state(self) -> MailboxState:
         return self.box.state
+
+    def text(self, name: str) -> str | None:
+        """A text field of the request body."""
+        value = self.body.get(name)
+        return value if isinstance(value, str) else None
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts in the request body, empty when it is missing."""
+        value = self.body.get(name)
+        return [str(item) for item in value] if isinstance(value, list) else []
 
     def page_size(self) -> int:
         """`maxResults`: 100 unless asked, never more than 500."""

@@ -3,7 +3,8 @@
 from typing import Any
 
 from mail_ingest.simulator.api.context import Context, Json
-from mail_ingest.simulator.api.messages import knows_label, short
+from mail_ingest.simulator.api.labels import check_label
+from mail_ingest.simulator.api.messages import short
 from mail_ingest.simulator.mail.history import Change, ChangeKind, HistoryRecord
 from mail_ingest.simulator.wire import errors
 
@@ -27,8 +28,8 @@ def list_history(ctx: Context) -> Json:
         raise errors.invalid("Missing/invalid parameter: startHistoryId")
     kinds = frozenset(_TYPES[name] for name in ctx.params.texts("historyTypes"))
     label_id = ctx.params.text("labelId")
-    if label_id and not knows_label(ctx, label_id):
-        raise errors.invalid(f"Invalid label: {label_id}")
+    if label_id:
+        check_label(ctx, label_id)
     log = ctx.state.history
     if log.is_expired(start):
         raise errors.not_found()

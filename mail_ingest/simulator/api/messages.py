@@ -3,6 +3,7 @@
 from typing import Any
 
 from mail_ingest.simulator.api.context import Context, Json
+from mail_ingest.simulator.api.labels import check_label
 from mail_ingest.simulator.api.payload import full_payload
 from mail_ingest.simulator.mail import ids, mime
 from mail_ingest.simulator.mail.listing import Listing, Position
@@ -113,23 +114,13 @@ def make_listing(ctx: Context) -> Listing:
     """The listing that `q`, `labelIds` and `includeSpamTrash` ask for."""
     label_ids = ctx.params.texts("labelIds")
     for label_id in label_ids:
-        if not knows_label(ctx, label_id):
-            raise errors.invalid(f"Invalid label: {label_id}")
+        check_label(ctx, label_id)
     query = _query(ctx)
     shows_bins = ctx.params.flag("includeSpamTrash")
     if not ctx.switches.spam_trash_needs_flag:
         shows_bins = shows_bins or not HIDDEN_BY_DEFAULT.isdisjoint(label_ids)
         shows_bins = shows_bins or (query is not None and query.names_spam_or_trash)
     return Listing(ctx.state, label_ids, query, shows_bins=shows_bins)
-
-
-def knows_label(ctx: Context, label_id: str) -> bool:
-    """Also ids that no label has but messages carry."""
-    return (
-        label_id in ctx.state.labels
-        or label_id in ctx.switches.extra_labels
-        or ctx.state.members_of(label_id).order.count > 0
-    )
 
 
 def _query(ctx: Context) -> Query | None:

@@ -33,9 +33,9 @@ class Drafts:
         self._replace(draft, raw, date_ms, self._state.label_ids(self.slot(draft)))
         return draft
 
-    def send(self, draft: str, date_ms: int, raw: bytes | None = None) -> int:
+    def send(self, draft: str, date_ms: int, raw: bytes | None = None, label_ids: tuple[str, ...] = ("SENT",)) -> int:
         """Returns the slot of the sent message; the draft id is gone."""
-        sent = self._replace(draft, raw or self._state.contents.raw(self.slot(draft)), date_ms, ("SENT",))
+        sent = self._replace(draft, raw or self._state.contents.raw(self.slot(draft)), date_ms, label_ids)
         self._forget(draft)
         return sent
 

@@ -20,8 +20,12 @@ _GENERATED_NAMES = (
 _SMALL_IDS = 10
 
 
-class LabelNameError(ValueError):
-    """A name that is taken, reserved or empty."""
+class LabelNameTakenError(ValueError):
+    """Another label has this name, whatever its case."""
+
+
+class LabelNameReservedError(ValueError):
+    """A name that no user label can have."""
 
 
 def _long_number(text: str) -> int:
@@ -50,7 +54,10 @@ class LabelVerbs:
         return existing[:count]
 
     def create(self, name: str, **fields: str | None) -> Label:
-        """Raises `LabelNameError` when the name cannot be used. `fields` are those of `Label`."""
+        """A new user label; `fields` are those of `Label`.
+
+        Raises `LabelNameTakenError` or `LabelNameReservedError` when the name cannot be used.
+        """
         self._check_name(name, None)
         self._made += 1
         number = self._made if self._made <= _SMALL_IDS else _long_number(f"{self._made} {name}")
@@ -88,7 +95,7 @@ class LabelVerbs:
 
     def _check_name(self, name: str, own_id: str | None) -> None:
         if not name.strip() or name.strip().lower() in RESERVED_NAMES:
-            raise LabelNameError(f"Invalid label name: {name!r}")
+            raise LabelNameReservedError(f"Invalid label name: {name!r}")
         for label in self._state.labels.values():
             if label.id != own_id and label.name.lower() == name.lower():
-                raise LabelNameError(f"Label name exists or conflicts: {name!r}")
+                raise LabelNameTakenError(f"Label name exists or conflicts: {name!r}")

@@ -18,6 +18,7 @@ from mail_ingest.simulator.mail.label_verbs import LabelVerbs
 from mail_ingest.simulator.mail.labels import Label
 from mail_ingest.simulator.mail.snippets import Snippets
 from mail_ingest.simulator.mail.state import MailboxState
+from mail_ingest.simulator.push import Notification, Push
 from mail_ingest.simulator.switches import Switches
 
 CLIENT_ID = "simulator.apps.googleusercontent.com"
@@ -44,7 +45,7 @@ class Mailbox:
     """
 
     def __init__(self, address: str, *, lock: RLock, clock: Callable[[], float], switches: Switches, grants: Grants,
-                 token_uri: Callable[[], str]) -> None:  # fmt: skip
+                 token_uri: Callable[[], str], published: list[Notification]) -> None:  # fmt: skip
         self.address = address
         self.lock = lock
         self.state = MailboxState(clock, random.Random(address))
@@ -54,6 +55,9 @@ class Mailbox:
         self.shown_address = address
         """What `getProfile` says; differs after `answer_as`."""
         self.has_mail = True
+        self.push = Push(address, clock, published)
+        self.push.duplicates = lambda: switches.duplicate_notifications
+        self.state.on_record = self._notify
         self._clock = clock
         self._switches = switches
         self._grants = grants
@@ -139,7 +143,7 @@ class Mailbox:
             else:
                 arrival_ms = now_ms if imported else None
                 change = self.state.insert(date_ms, labels, with_crlf(raw), thread, arrival_ms)
-            return self._arrive(change)
+            return self.arrive(change)
 
     # changing
 
@@ -300,12 +304,17 @@ class Mailbox:
 
     # inside
 
-    def _arrive(self, change: Change) -> str:
+    def arrive(self, change: Change) -> str:
+        """Writes the history of a message that was just added, and returns its id."""
         self.state.record([change])
         if self._switches.bare_records:
             for _ in range(2):
                 self.state.record([Change(ChangeKind.TOUCHED, change.slot, change.label_set)])
         return self._hex(change.slot)
+
+    def _notify(self, changes: Sequence[Change]) -> None:
+        sets = self.state.sets
+        self.push.changed(self.state.history.current, (sets[change.label_set] for change in changes))
 
     def _purge(self, bins: Sequence[str], older_than_s: float | None) -> list[str]:
         with self.lock:

@@ -144,8 +144,8 @@ class Service:
         world.apply_retention(box)
         body, media = _content(prepared.request)
         context = Context(
-            box, params, prepared.path, grant, world.switches, self._tokens, world.clock, body, media
-        )  # fmt: skip
+            box, params, prepared.path, grant, world.switches, self._tokens, world.clock, world.project, body, media
+        )
         answer = method.handler(context)
         if mask is None or answer is None:
             return answer
