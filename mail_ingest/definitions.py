@@ -6,22 +6,28 @@ import dagster as dg
 
 from mail_ingest.defs.analyst import analyst_assets
 from mail_ingest.defs.checks import sql_checks
-from mail_ingest.defs.jobs import hourly_schedule, sync_job
+from mail_ingest.defs.jobs import analyst_job, hourly_schedule, sync_job
 from mail_ingest.defs.landing import landing_assets
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.settings import load_settings
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    """Everything Dagster knows of mail_ingest. Loading it opens nothing and needs no variable to be set."""
+def build_definitions() -> dg.Definitions:
+    """Everything Dagster knows of mail_ingest. Building it opens nothing and needs no variable to be set."""
     settings = load_settings()
+    checks = sql_checks()
     return dg.Definitions(
         assets=[*landing_assets(settings), *analyst_assets()],
-        asset_checks=sql_checks(),
-        jobs=[sync_job],
+        asset_checks=checks,
+        jobs=[sync_job, analyst_job(checks)],
         schedules=[hourly_schedule(settings)],
         resources={"mail_ingest": MailIngest()},
         # one process per run: DuckDB has one writer anyway, and a process per step costs twice the CPU
         executor=dg.in_process_executor,
     )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster dev`, `dg` and the workspace load."""
+    return build_definitions()

@@ -1,10 +1,12 @@
 """The sync job: state and content of every account in one step, without partitions, and its schedule."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from mail_ingest.defs.outcomes import raise_for_failures, run_metadata
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import asset_key
+from mail_ingest.defs.specs import RELATION_GROUPS, asset_key
 from mail_ingest.ingest import Engine, SyncOptions, SyncRun
 from mail_ingest.ingest.backlog import completed_months
 from mail_ingest.settings import Settings
@@ -82,6 +84,16 @@ def _report(context: dg.OpExecutionContext, engine: Engine, runs: list[SyncRun])
 def sync_job() -> None:
     """One step; accounts are synced one after another inside it."""
     sync_accounts()
+
+
+def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-untyped-def]  # Dagster exports no name for it
+    """Builds the analyst relations, and runs the checks on them and on the landing tables."""
+    return dg.define_asset_job(
+        "analyst_tables",
+        selection=dg.AssetSelection.groups(*RELATION_GROUPS) | dg.AssetSelection.checks(*checks),
+        description="Builds the analyst views with their comments, and runs the checks. Costs no quota.",
+        executor_def=dg.in_process_executor,
+    )
 
 
 def hourly_schedule(settings: Settings) -> dg.ScheduleDefinition:

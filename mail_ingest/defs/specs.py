@@ -13,6 +13,7 @@ OWNERS = ["team:data-engineering"]
 STATE_GROUP = "gmail_state"
 CONTENT_GROUP = "gmail_content"
 _GROUPS = {"mail_staging": "staging", "mail": "analyst_tables"}
+RELATION_GROUPS = tuple(_GROUPS.values())
 _DAGSTER_TYPES = {"text": "text", "json": "json", "int": "bigint", "bool": "boolean", "time": "timestamptz", "float": "double"}
 
 

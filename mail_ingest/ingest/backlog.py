@@ -22,7 +22,7 @@ def month_backlog(engine: Engine, account: Account, months: Iterable[str]) -> di
 
 
 def completed_months(engine: Engine, account_ids: Sequence[str], runs: Sequence[SyncRun]) -> list[tuple[str, int]]:
-    """Months that are complete after these runs, with their messages, newest first.
+    """Months that these runs stored content of and that are complete now, with their messages, newest first.
 
     Which month a message without content belongs to is not known, so months count as complete only where no account
     has any backlog left.
@@ -31,8 +31,10 @@ def completed_months(engine: Engine, account_ids: Sequence[str], runs: Sequence[
         return []
     first = engine.settings.content_start
     running = f"{datetime.now(UTC):%Y-%m}"
+    stored = {min(max(month, first), running) for run in runs for month in run.months}
     totals: dict[str, int] = {}
-    for month, rows in engine.queries.complete_months(account_ids):
+    for month, rows in engine.queries.messages_by_month(account_ids):
         clamped = min(max(month, first), running)
-        totals[clamped] = totals.get(clamped, 0) + rows
+        if clamped in stored:
+            totals[clamped] = totals.get(clamped, 0) + rows
     return sorted(totals.items(), reverse=True)

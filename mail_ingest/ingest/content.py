@@ -20,7 +20,7 @@ from mail_ingest.errors import GmailError, MessageGoneError
 from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
-from mail_ingest.sources.content import ContentRows, content_sha256
+from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
 from mail_ingest.sources.landing import CONTENT_SOURCE, landing_source
 from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_MONTHS
 from mail_ingest.warehouse.archive import PackWriter, RawArchive
@@ -156,6 +156,7 @@ class ContentDrain:
                         rows.add(result, fetched_at=now, sha256=sha256, raw_pack=pack)
                         self._run.contents_stored += 1
                         self._run.backlog -= 1
+                        self._run.months.add(f"{internal_date(result.internal_date_ms):%Y-%m}")
                         if earlier is not None:
                             failures.add(self._resolved(message_id, earlier))
                     else:
@@ -194,6 +195,7 @@ class ContentDrain:
                 rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
                 for archived in self._archive.read_pack(pack):
                     if archived.message.message_id in missing:
+                        self._run.months.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m}")
                         rows.add(
                             archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack
                         )

@@ -52,7 +52,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass
 class SyncRun:
-    """Counts of one sync as they grow."""
+    """Counts of one sync as they grow. `months` are those (such as 2026-05) in which content was stored."""
 
     account_id: str
     triggered_by: str
@@ -76,6 +76,7 @@ class SyncRun:
     backlog: int = 0
     out_of_scope: int = 0
     is_recorded: bool = False
+    months: set[str] = field(default_factory=set)
     _before: Snapshot | None = None
 
     def __post_init__(self) -> None:

@@ -195,7 +195,7 @@ class Queries:
             ).fetchone()
         return (row[0], row[1]) if row else None
 
-    def complete_months(self, account_ids: Sequence[str]) -> list[tuple[str, int]]:
+    def messages_by_month(self, account_ids: Sequence[str]) -> list[tuple[str, int]]:
         """Months (such as 2026-05) in which these accounts hold content, with how many messages; newest first."""
         with self._warehouse.open() as connection:
             return connection.execute(
