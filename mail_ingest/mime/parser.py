@@ -1,135 +1,112 @@
-"""Bytes of one message -> ParsedMessage."""
+"""Bytes of one message -> ParsedMessage: puts together what the other modules read."""
 
 from __future__ import annotations
 
-import email
 import hashlib
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.message import Message
-from email.utils import getaddresses, parsedate_to_datetime
-from typing import Any
 
+from mail_ingest.mime.addresses import parse_addresses
+from mail_ingest.mime.bodies import charset_of, read_bodies
+from mail_ingest.mime.dates import parse_date
+from mail_ingest.mime.defects import Defect
+from mail_ingest.mime.headers import Headers
+from mail_ingest.mime.identifiers import parse_message_id, parse_references
 from mail_ingest.mime.message import Address, Attachment, ParsedMessage
-from mail_ingest.mime.readable import html_to_text
+from mail_ingest.mime.structure import Part, Splitter
+from mail_ingest.mime.transfer import decode_transfer
 from mail_ingest.mime.words import decode_words
 
 PARSER_VERSION = 1
+"""Rises whenever the same bytes may give another result, so that stored messages can be parsed again."""
+
+_ONCE = ("subject", "message-id", "in-reply-to", "date", "from", "sender")
 
 
 def parse(raw: bytes) -> ParsedMessage:
-    """Parses one message; what is wrong with it is recorded as defects."""
-    defects: set[str] = set()
-    if raw.startswith(b"From "):
-        defects.add("mbox-envelope")
-        raw = raw.partition(b"\n")[2]
-    root: Message[Any, Any] = email.message_from_bytes(raw)
-    headers = tuple((name, _unfold(str(value))) for name, value in root.raw_items())
-    texts: list[str] = []
-    htmls: list[str] = []
-    charsets: list[str] = []
-    attachments: list[Attachment] = []
-    for part_id, part in _leaves(root, ""):
-        content_type = part.get_content_type()
-        charset = (part.get_content_charset() or "").lower()
-        content = _content(part)
-        disposition = part.get_content_disposition() or ""
-        if content_type in ("text/plain", "text/html") and disposition != "attachment" and not part.get_filename():
-            if charset and charset not in charsets:
-                charsets.append(charset)
-            text = _text(content, charset).replace("\r\n", "\n")
-            (htmls if content_type == "text/html" else texts).append(text)
-            continue
-        nested = part.get_payload(0) if content_type == "message/rfc822" and part.is_multipart() else None
-        attachments.append(
-            Attachment(
-                part_id=part_id,
-                filename=_clean(decode_words(part.get_filename() or "")),
-                content_type=content_type,
-                charset=charset,
-                disposition=disposition if disposition in ("attachment", "inline") else "",
-                content_id=_clean(str(part.get("Content-ID", "")).strip().strip("<>")),
-                is_inline=disposition == "inline",
-                size_bytes=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
-                content=content,
-                subject=_clean(decode_words(str(nested["Subject"])))
-                if isinstance(nested, Message) and nested["Subject"] is not None
-                else None,
-            )
-        )
-    first = {name.lower(): value for name, value in reversed(headers)}
-    body_text = "\n".join(texts) if texts else None
-    body_html = "\n".join(htmls) if htmls else None
+    """Parses one message; never raises on account of the bytes, but records what is wrong with them as defects.
+
+    Time is linear in the size of the message; memory is a few times its size at most.
+    """
+    defects: set[Defect] = set()
+    root = Splitter(raw, defects).split()
+    headers = root.headers
+    first = headers.first
+    if any(headers.names.count(name) > 1 for name in _ONCE):
+        defects.add("repeated-header")
+    bodies = read_bodies(root, defects)
+    text = bodies.text(defects)
+    html = bodies.html_source()
     date_header = first.get("date")
-    references = tuple(re.findall(r"<[^<>\s]+>", first.get("references", "")))
-    replied = re.findall(r"<[^<>\s]+>", first.get("in-reply-to", ""))
+    message_id = first.get("message-id")
+    replied = parse_references(first.get("in-reply-to") or "")
+    subject = first.get("subject")
     return ParsedMessage(
-        subject=decode_words(first["subject"]) if "subject" in first else None,
-        rfc822_message_id=first.get("message-id", "").strip() or None,
+        subject=None if subject is None else decode_words(subject, defects),
+        rfc822_message_id=None if message_id is None else parse_message_id(message_id, defects),
         in_reply_to=replied[0] if replied else None,
-        references=references,
-        date=_date(date_header, defects),
+        references=parse_references(" ".join(headers.all("references"))),
+        date=None if date_header is None else parse_date(date_header, defects),
         date_header=date_header,
-        from_=_addresses(first.get("from")),
-        sender=_addresses(first.get("sender")),
-        reply_to=_addresses(first.get("reply-to")),
-        to=_addresses(first.get("to")),
-        cc=_addresses(first.get("cc")),
-        bcc=_addresses(first.get("bcc")),
-        headers=headers,
-        body_text=body_text,
-        body_html=body_html,
-        text_from_html=html_to_text(body_html) if body_html is not None and body_text is None else None,
-        attachments=tuple(attachments),
-        charsets=tuple(charsets),
+        from_=_addresses(headers, "from", defects),
+        sender=_addresses(headers, "sender", defects),
+        reply_to=_addresses(headers, "reply-to", defects),
+        to=_addresses(headers, "to", defects),
+        cc=_addresses(headers, "cc", defects),
+        bcc=_addresses(headers, "bcc", defects),
+        headers=headers.fields,
+        body_text=text if bodies.starts_plain else None,
+        body_html=html,
+        text_from_html=None if bodies.starts_plain else text,
+        attachments=tuple(_attachments(bodies.attached, html or "", defects)),
+        charsets=bodies.charsets,
         defects=tuple(sorted(defects)),
     )
 
 
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
+def _addresses(headers: Headers, name: str, defects: set[Defect]) -> tuple[Address, ...]:
+    """Of all headers of that name: senders who repeat To or Cc mean all of them."""
+    found = headers.first.get(name)
+    if found is None:
+        return ()
+    if name not in _ONCE:
+        found = ", ".join(headers.all(name))
+    return parse_addresses(found, defects)
 
 
-def _unfold(value: str) -> str:
-    return _clean(re.sub(r"\r?\n(?=[ \t])", "", value))
+def _attachments(parts: list[Part], html: str, defects: set[Defect]) -> Iterator[Attachment]:
+    for part in parts:
+        yield _attachment(part, html, defects, None)
+        if part.children:
+            yield from _inside(part, defects)
 
 
-def _leaves(part: Message[Any, Any], part_id: str) -> Iterator[tuple[str, Message[Any, Any]]]:
-    if part.is_multipart() and part.get_content_maintype() == "multipart":
-        for number, child in enumerate(part.get_payload()):
-            if isinstance(child, Message):
-                yield from _leaves(child, f"{part_id}.{number}" if part_id else str(number))
-    else:
-        yield part_id, part
+def _inside(message: Part, defects: set[Defect]) -> Iterator[Attachment]:
+    """The attachments inside an attached message, the messages in it opened in turn."""
+    inner = read_bodies(message.children[0], set())
+    html = inner.html_source() or ""
+    for part in inner.attached:
+        yield _attachment(part, html, defects, message.part_id)
+        if part.children:
+            yield from _inside(part, defects)
 
 
-def _content(part: Message[Any, Any]) -> bytes:
-    if part.is_multipart():
-        nested = part.get_payload(0)
-        return nested.as_bytes() if isinstance(nested, Message) else b""
-    payload = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
-
-
-def _text(content: bytes, charset: str) -> str:
-    try:
-        return content.decode(charset or "utf-8").replace("\0", "")
-    except (LookupError, ValueError):
-        return content.decode("utf-8", "replace").replace("\0", "")
-
-
-def _addresses(value: str | None) -> tuple[Address, ...]:
-    return tuple(Address(decode_words(name), address) for name, address in getaddresses([value or ""]) if address)
-
-
-def _date(value: str | None, defects: set[str]) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        date = parsedate_to_datetime(value)
-        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        defects.add("bad-date")
-        return None
+def _attachment(part: Part, html: str, defects: set[Defect], in_message: str | None) -> Attachment:
+    content = part.content
+    if content is None:
+        content = decode_transfer(part.source[part.start : part.end], part.encoding, defects)
+    subject = part.children[0].headers.first.get("subject") if part.children else None
+    disposition = part.disposition if part.disposition in ("attachment", "inline") else ""
+    return Attachment(
+        part_id=part.part_id,
+        filename=part.filename,
+        content_type=part.content_type,
+        charset=charset_of(part),
+        disposition=disposition,
+        content_id=part.content_id,
+        is_inline=disposition == "inline" or (part.content_id != "" and f"cid:{part.content_id}" in html),
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        content=content,
+        subject=None if subject is None else decode_words(subject, defects),
+        in_message=in_message,
+    )

@@ -1,13 +1,103 @@
-"""HTML to readable text."""
+"""HTML -> text that a person can read: paragraphs, lists, table rows, quotes and link targets kept.
+
+The layout is resiliparse's (lexbor inside). This module prepares the document for it and tidies the result: hidden
+elements go, quotes get their marks, and HTML built to make a parser explode is not parsed at all. Styles are
+honoured where they stand on the element; rules in a style sheet are not.
+"""
 
 from __future__ import annotations
 
-from selectolax.lexbor import LexborHTMLParser
+import re
+
+from resiliparse.extract.html2text import extract_plain_text
+
+from mail_ingest.mime.defects import Defect
+from mail_ingest.mime.tangled import cut_tags, is_tangled
+
+_DEEPEST_QUOTE = 10
+
+_HIDDEN = [
+    "[hidden]",
+    *(f'[style*="display{colon}none" i]' for colon in (":", ": ", " :", " : ")),
+    *(f'[style*="visibility{colon}hidden" i]' for colon in (":", ": ", " :", " : ")),
+]
+
+# Private-use characters. They are cut out of the document first, so that in the text they are ours.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_QUOTE_START = re.compile(r"<blockquote\b[^<>]*+>", re.IGNORECASE)
+_QUOTE_END = re.compile(r"(?=</blockquote\b)", re.IGNORECASE)
+_OURS = re.compile(f"[{_OPEN}{_CLOSE}]")
+
+# Outlook wraps the content of every cell in a paragraph, which would put each cell on a line of its own. At most
+# four wrappers, so that a long row of end tags outside of a table is not read again from each of them.
+_CELL_START = re.compile(r"(<[tT][dDhH]\b[^<>]*+>)(?:\s*+<(?:[pP]|[dD][iI][vV])\b[^<>]*+>){1,4}+")
+_CELL_END = re.compile(r"(?:</(?:[pP]|[dD][iI][vV])>\s*+){1,4}+(?=</[tT][dDhH]>)")
+
+_TARGET = re.compile(r" \(([^\s()]{0,2000})\)")
+_INVISIBLE = re.compile("[\u00ad\u034f\u200b\u2060\ufeff]|\u200c(?=[\\s\u00a0\u034f\u200b-\u200d])")
 
 
 def html_to_text(html: str) -> str:
-    """The visible text of an HTML document; scripts and styles are left out."""
-    tree = LexborHTMLParser(html)
-    tree.strip_tags(["script", "style", "head", "title", "noscript", "template"])
-    body = tree.body
-    return body.text(separator="\n", strip=True) if body is not None else ""
+    """Readable text of an HTML document or fragment; "" when nothing in it is visible.
+
+    Lines end in "\\n", with at most one blank line in a row. Cells of a row are separated by a tab, a link's
+    target follows its text in parentheses unless it is the text, quoted lines begin with "> ".
+    """
+    return render(html, set())
+
+
+def render(html: str, defects: set[Defect]) -> str:
+    """The same, with the defect "tangled-html" where the layout had to be given up."""
+    if not html.isascii():
+        html = _OURS.sub("", html.encode("utf-8", "replace").decode("utf-8"))
+    if is_tangled(html):
+        defects.add("tangled-html")
+        return _tidy(cut_tags(html))
+    if "<td" in html or "<TD" in html:
+        html = _CELL_END.sub("", _CELL_START.sub(r"\1", html))
+    if has_quotes := "</blockquote" in html or "</BLOCKQUOTE" in html:
+        html = _QUOTE_END.sub(_CLOSE, _QUOTE_START.sub(rf"\g<0>{_OPEN}", html))
+    text = extract_plain_text(html, preserve_formatting=True, alt_texts=True, links=True, skip_elements=_HIDDEN)
+    text = _without_plain_targets(text)
+    return _tidy(_prefix_quotes(text) if has_quotes else text)
+
+
+def _without_plain_targets(text: str) -> str:
+    """Drops the targets that say nothing new: those of links whose text is the target, and empty ones."""
+
+    def keep(found: re.Match[str]) -> str:
+        target = found[1].removeprefix("mailto:").rstrip("/")
+        before = text[max(0, found.start() - len(target) - 1) : found.start()].rstrip("/")
+        return "" if before.endswith(target.partition("://")[2] or target) else found[0]
+
+    return _TARGET.sub(keep, text)
+
+
+def _prefix_quotes(text: str) -> str:
+    depth = 0
+    begins = False
+    lines: list[str] = []
+    for line in text.split("\n"):
+        visible = _OURS.sub("", line)
+        depth += line.count(_OPEN)
+        prefix = "> " * min(depth, _DEEPEST_QUOTE)
+        if visible.strip():
+            lines.append(prefix + visible)
+            begins = False
+        elif line != visible:
+            begins = True
+            if _CLOSE in line:
+                while lines and lines[-1] == prefix:
+                    lines.pop()
+        elif not begins:
+            lines.append(prefix)
+        depth = max(0, depth - line.count(_CLOSE))
+    return "\n".join(lines)
+
+
+def _tidy(text: str) -> str:
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text).replace("\u00a0", " ")
+    text = re.sub("\t\t+", "\t", text)
+    text = "\n".join([line.rstrip() for line in text.split("\n")])
+    return re.sub("\n\n\n+", "\n\n", text).strip("\n")
