@@ -168,7 +168,9 @@ class Replay:
         if seen.exists is not None and not seen.exists[1] and seen.exists[0] > floor:
             labels = stored.label_ids if stored else self._last_known_labels(seen)
             return StateChange(message_id, thread_id, labels, hid, True, stored)
-        if stored is not None and not stored.is_deleted:
+        # a message that was added since: a sweep may have met it between two of its labels
+        is_new = seen.exists is not None and seen.exists[1] and seen.exists[0] > floor
+        if stored is not None and not stored.is_deleted and not is_new:
             labels = self._apply(stored.label_ids, floor, seen)
             if labels == stored.label_ids and thread_id == stored.thread_id:
                 return None

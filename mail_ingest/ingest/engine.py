@@ -68,6 +68,12 @@ class Engine:
         self.governor = QuotaGovernor(profile, share=settings.quota_share)
         self.spool_folder = settings.home / "spool"
 
+    def close(self) -> None:
+        """Lets connections go. The engine can be used again, it opens new ones."""
+        if "transport" in self.__dict__:
+            self.transport.close()
+        self.registry.close()
+
     @cached_property
     def transport(self) -> Transport:
         return Transport()

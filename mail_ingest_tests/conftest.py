@@ -1,0 +1,68 @@
+"""Fixtures that several folders share, and the report of what was not run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mail_ingest.accounts import token_env
+from mail_ingest.ingest import Engine
+from mail_ingest.settings import load_settings
+from mail_ingest.simulator import Mailbox, Simulator
+
+ADDRESS = "ada@example.com"
+
+
+@pytest.fixture
+def gmail() -> Iterator[Simulator]:
+    """A local Gmail server without quota."""
+    with Simulator(quota="off") as server:
+        yield server
+
+
+@pytest.fixture
+def box(gmail: Simulator) -> Mailbox:
+    """An empty mailbox on it."""
+    return gmail.add_account(ADDRESS)
+
+
+@pytest.fixture
+def environment(gmail: Simulator, tmp_path: Path) -> dict[str, str]:
+    """`MAIL_INGEST_*` for a fresh home that reads from the local server."""
+    return {
+        "MAIL_INGEST_HOME": str(tmp_path / "home"),
+        "MAIL_INGEST_GMAIL_URL": gmail.url,
+        "MAIL_INGEST_QUOTA": "off",
+    }
+
+
+@pytest.fixture
+def new_engine(environment: dict[str, str]) -> Iterator[Callable[..., Engine]]:
+    """Builds engines over one home, as successive processes would."""
+    built: list[Engine] = []
+
+    def build(wait_s: float = 5.0, **variables: str) -> Engine:
+        built.append(Engine(load_settings({**environment, **variables}), wait_s=wait_s))
+        return built[-1]
+
+    yield build
+    for engine in built:
+        engine.close()
+
+
+@pytest.fixture
+def engine(new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An engine with the mailbox registered."""
+    monkeypatch.setenv("ADA_TOKEN", box.token)
+    built = new_engine()
+    built.registry.add(ADDRESS, token_env("ADA_TOKEN"))
+    return built
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what was not run and why, a line each, so that nobody takes it for passed."""
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.write_line(f"NOT RUN {report.nodeid}: {reason.removeprefix('Skipped: ')}")

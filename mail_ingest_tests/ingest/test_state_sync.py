@@ -1,0 +1,271 @@
+"""State syncs against the local server: ids, threads, labels and deletions, and what each costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from mail_ingest.ingest import Engine
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.truth import assert_states_equal, sync
+
+
+def test_first_sync_sweeps_every_message_and_label(engine: Engine, box: Mailbox) -> None:
+    box.generate(700, seed=3)
+
+    run = sync(engine, content=False)
+
+    assert run.kind == "full"
+    assert run.messages_added == 700
+    assert_states_equal(engine, box)
+
+
+def test_a_mailbox_without_messages_syncs(engine: Engine, box: Mailbox) -> None:
+    run = sync(engine)
+
+    assert run.outcome == "success"
+    assert_states_equal(engine, box)
+
+
+def test_no_change_costs_two_units_and_two_requests_and_loads_nothing(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(50, seed=3)
+    sync(engine)
+    gmail.reset_ledger()
+    packages = _packages(engine)
+
+    run = sync(engine)
+
+    assert (gmail.units(), gmail.calls()) == (2, 2)
+    assert run.spent.total().units == 2
+    assert _packages(engine) == packages
+    assert engine.accounts()[0].last_checked_at is not None
+
+
+def test_every_kind_of_change_is_replayed(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
+    box.generate(120, seed=5)
+    sync(engine)
+    ids = list(box.messages())
+    gmail.reset_ledger()
+
+    new = box.add(subject="new", sender="grace@example.org", to="ada@example.com", body="x", labels=("INBOX", "UNREAD"))
+    box.relabel(ids[0], add=("STARRED",), remove=("INBOX",))
+    label = box.create_label("Made during the test")
+    box.relabel_many(ids[10:40], add=(label,))
+    box.trash(ids[1])
+    box.trash(ids[2])
+    box.untrash(ids[2])
+    box.delete(ids[3])
+    run = sync(engine, content=False)
+
+    assert run.kind == "partial"
+    assert gmail.units() == 4
+    assert new in box.messages()
+    assert_states_equal(engine, box)
+
+
+def test_a_message_added_and_deleted_between_syncs_ends_deleted(engine: Engine, box: Mailbox) -> None:
+    box.generate(10, seed=5)
+    sync(engine)
+
+    mid = box.add(subject="brief", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX",))
+    box.delete(mid)
+    sync(engine)
+
+    assert_states_equal(engine, box)
+    assert _scalar(engine, "select is_deleted from gmail.message_states where message_id = ?", mid) is True
+
+
+def test_deleted_messages_keep_their_content_and_last_labels(engine: Engine, box: Mailbox) -> None:
+    mid = box.add(subject="keep me", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX", "STARRED"))
+    sync(engine)
+
+    box.delete(mid)
+    sync(engine)
+
+    assert _scalar(engine, "select subject from mail.messages where is_deleted and message_id = ?", mid) == "keep me"
+    assert _scalar(engine, "select count(*) from mail.message_labels where is_deleted and message_id = ?", mid) == 2
+
+
+@pytest.mark.parametrize("inner", ["as_of_event", "current", "absent"])
+def test_inner_label_ids_of_any_reading_end_in_the_same_state(
+    engine: Engine, box: Mailbox, gmail: Simulator, inner: str
+) -> None:
+    box.generate(30, seed=9)
+    sync(engine)
+    gmail.inner_label_ids = inner
+
+    ids = list(box.messages())
+    mid = box.add(subject="x", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX", "UNREAD"))
+    box.relabel(mid, add=("STARRED",), remove=("UNREAD",))
+    box.relabel(ids[0], add=("STARRED",))
+    box.relabel(ids[0], remove=("STARRED",))
+    sync(engine, content=False)
+
+    assert_states_equal(engine, box)
+
+
+@pytest.mark.parametrize("switch", ["duplicate_records", "out_of_order_records", "empty_pages"])
+def test_odd_history_pages_change_nothing(engine: Engine, box: Mailbox, gmail: Simulator, switch: str) -> None:
+    box.generate(40, seed=9)
+    sync(engine)
+    setattr(gmail, switch, True)
+
+    for message_id in list(box.messages())[:20]:
+        box.relabel(message_id, add=("STARRED",))
+        box.relabel(message_id, remove=("STARRED", "INBOX"))
+    sync(engine, content=False)
+
+    assert_states_equal(engine, box)
+    assert _scalar(engine, "select count(*) from gmail.label_events") == _scalar(
+        engine, "select count(*) from (select distinct account_id, history_id, message_id, label_id, action from gmail.label_events)"
+    )
+
+
+def test_expired_history_is_repaired_by_sweeping_without_buying_content(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(600, seed=11)
+    sync(engine)
+    ids = list(box.messages())
+    box.delete(ids[0])
+    box.relabel(ids[1], add=("STARRED",), remove=("UNREAD",))
+    mid = box.add(subject="new", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX",))
+    box.expire_history()
+    gmail.reset_ledger()
+
+    run = sync(engine)
+
+    assert run.kind == "full"
+    assert gmail.calls("messages.get") == 1
+    assert run.contents_stored == 1
+    assert_states_equal(engine, box)
+    events = _rows(engine, "select message_id, label_id, action from gmail.label_events where source = 'sweep'")
+    assert (ids[0], "", "removed") in events
+    assert (ids[1], "STARRED", "added") in events
+    assert mid not in {event[0] for event in events}
+
+
+def test_partial_mode_refuses_to_sweep(engine: Engine, box: Mailbox) -> None:
+    from mail_ingest.ingest import SyncOptions
+
+    box.generate(20, seed=1)
+    sync(engine)
+    box.delete(next(iter(box.messages())))
+    box.expire_history()
+
+    run = engine.sync(engine.accounts(), SyncOptions(mode="partial"))[0]
+
+    assert run.outcome == "failed"
+    assert run.error_class == "HistoryExpiredError"
+
+
+def test_a_quiet_mailbox_whose_history_expired_is_not_swept_again_and_again(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(20, seed=1)
+    sync(engine)
+    box.expire_history()
+
+    assert sync(engine).spent.total().units == 2
+    assert sync(engine).spent.total().units == 2
+
+
+def test_a_renamed_label_keeps_its_id_and_a_deleted_one_leaves_its_messages(engine: Engine, box: Mailbox) -> None:
+    box.generate(60, seed=2)
+    label = box.create_label("Before")
+    for message_id in list(box.messages())[:12]:
+        box.relabel(message_id, add=(label,))
+    sync(engine)
+
+    box.rename_label(label, "After")
+    sync(engine)
+    assert _scalar(engine, "select name from mail.labels where label_id = ?", label) == "After"
+
+    box.delete_label(label)
+    sync(engine)
+    assert_states_equal(engine, box)
+    assert _scalar(engine, "select deleted_at is not null from mail.labels where label_id = ?", label) is True
+    assert _scalar(engine, "select count(*) from mail.message_labels where label_id = ? and not is_deleted", label) == 0
+
+
+def test_changes_during_a_sweep_are_replayed(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
+    box.generate(1_200, seed=2)
+    ids = list(box.messages())
+    changed = []
+
+    def meddle(*_: object) -> None:
+        position = len(changed)
+        if position < 12:
+            changed.append(ids[position])
+            box.relabel(ids[position], add=("STARRED",), remove=("INBOX",))
+            box.delete(ids[-1 - position])
+            box.add(subject="x", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX", "UNREAD"))
+
+    gmail.before("messages.list", meddle)
+    sync(engine, content=False)
+    sync(engine, content=False)
+
+    assert len(changed) == 12
+    assert_states_equal(engine, box)
+
+
+def test_labels_that_gmail_does_not_list_are_kept(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
+    box.generate(20, seed=2)
+    sync(engine)
+    mid = next(iter(box.messages()))
+    gmail.extra_labels = ("Label_999",)
+    box.relabel(mid, add=("Label_999",))
+    sync(engine, content=False)
+    stored = _rows(engine, "select label_name from mail.message_labels where label_id = 'Label_999' and message_id = ?", mid)
+    assert stored == [(None,)]
+
+    box.delete(list(box.messages())[5])
+    box.expire_history()
+    sync(engine, content=False)
+
+    stored = _rows(engine, "select label_name from mail.message_labels where label_id = 'Label_999' and message_id = ?", mid)
+    assert stored == [(None,)]
+
+
+def test_label_events_are_bounded_by_the_two_observations(engine: Engine, box: Mailbox) -> None:
+    box.generate(5, seed=2)
+    sync(engine)
+    first = _scalar(engine, "select last_synced_at from gmail.accounts")
+    box.relabel(next(iter(box.messages())), add=("STARRED",))
+    sync(engine)
+    second = _scalar(engine, "select last_synced_at from gmail.accounts")
+
+    events = _rows(engine, "select observed_after, observed_at, source from gmail.label_events where label_id = 'STARRED'")
+
+    assert events == [(first, second, "history")]
+
+
+def test_a_short_sweep_deletes_nothing(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
+    from mail_ingest.ingest import SyncOptions
+
+    box.generate(1_400, seed=2)
+    sync(engine, content=False)
+    ids = list(box.messages())
+    # the mailbox loses a quarter of its mail between the profile and the sweep
+    gmail.before("labels.list", lambda: [box.delete(message_id) for message_id in ids[:350]], times=1)
+
+    run = engine.sync(engine.accounts(), SyncOptions(mode="full", content=False))[0]
+
+    assert run.error_class == "SweepRefusedError"
+    assert _scalar(engine, "select count(*) from gmail.message_states where is_deleted") == 0
+    sync(engine, content=False)
+    assert_states_equal(engine, box)
+
+
+def _rows(engine: Engine, query: str, *values: object) -> list[tuple[object, ...]]:
+    with engine.warehouse.open() as connection:
+        return connection.execute(query, list(values)).fetchall()
+
+
+def _scalar(engine: Engine, query: str, *values: object) -> object:
+    return _rows(engine, query, *values)[0][0]
+
+
+def _packages(engine: Engine) -> object:
+    return _scalar(engine, "select count(*) from gmail._dlt_loads")

@@ -1,0 +1,65 @@
+"""Compares the warehouse with the mailbox's own truth, as the local server knows it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+
+from mail_ingest.ingest import Engine, SyncOptions, SyncRun
+from mail_ingest.simulator import Mailbox
+
+
+def sync(engine: Engine, **options: object) -> SyncRun:
+    """Syncs the only account and returns its run; an error fails the test with the error's own words."""
+    run = engine.sync(engine.accounts(), SyncOptions(**options))[0]  # type: ignore[arg-type]
+    assert not run.error, run.error
+    return run
+
+
+def stored_states(engine: Engine) -> dict[str, tuple[str, frozenset[str]]]:
+    """Live messages: id to thread and labels."""
+    with engine.warehouse.open() as connection:
+        rows = connection.execute(
+            "select message_id, thread_id, cast(label_ids as varchar) from gmail.message_states where not is_deleted"
+        ).fetchall()
+    assert len({row[0] for row in rows}) == len(rows), "a message has two states"
+    return {row[0]: (row[1], frozenset(orjson.loads(row[2]))) for row in rows}
+
+
+def assert_states_equal(engine: Engine, box: Mailbox) -> None:
+    """Ids, threads, label sets and deletion flags are those of the mailbox."""
+    truth = {key: (record.thread_id, frozenset(record.label_ids)) for key, record in box.messages().items()}
+    stored = stored_states(engine)
+    assert stored.keys() == truth.keys()
+    different = [key for key in truth if truth[key] != stored[key]]
+    assert not different, f"{len(different)} messages differ, the first: {truth[different[0]]} {stored[different[0]]}"
+    with engine.warehouse.open() as connection:
+        deleted = {row[0] for row in connection.execute("select message_id from gmail.message_states where is_deleted").fetchall()}
+        labels = dict(connection.execute("select label_id, name from mail.labels where deleted_at is null").fetchall())
+    assert deleted <= set(box.deleted_ids())
+    assert labels == {key: label.name for key, label in box.labels().items()}
+
+
+def assert_contents_equal(engine: Engine, box: Mailbox) -> None:
+    """Every live message has its content, once, and the archived bytes are the mailbox's."""
+    with engine.warehouse.open() as connection:
+        rows = connection.execute("select message_id, sha256, raw_pack from gmail.messages").fetchall()
+    stored = {row[0]: (row[1], row[2]) for row in rows}
+    assert len(stored) == len(rows), "content is stored twice"
+    assert stored.keys() >= box.messages().keys()
+    for message_id in box.messages():
+        sha256, pack = stored[message_id]
+        assert sha256 == hashlib.sha256(box.raw(message_id)).hexdigest()
+        assert pack is not None
+    some = next(iter(box.messages()), None)
+    if some is not None:
+        archived = engine.archive.read_message(stored[some][1] or "", some)
+        assert archived is not None
+        assert archived.message.raw == box.raw(some)
+
+
+def assert_true_to_gmail(engine: Engine, box: Mailbox) -> None:
+    """State and content."""
+    assert_states_equal(engine, box)
+    assert_contents_equal(engine, box)
