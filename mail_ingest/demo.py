@@ -142,7 +142,9 @@ def _run_job(repository: object, instance: object, name: str) -> None:
     began = time.monotonic()
     result = repository.get_job(name).execute_in_process(instance=instance)  # type: ignore[attr-defined]
     materialized = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
-    checks = [event.event_specific_data for event in result.all_events if event.event_type_value == "ASSET_CHECK_EVALUATION"]
+    checks = [
+        event.event_specific_data for event in result.all_events if event.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
     text = f"   Dagster job {name}: {len(materialized)} materializations"
     if checks:
         text += f", {sum(check.passed for check in checks)} of {len(checks)} checks passed"

@@ -136,5 +136,7 @@ def _http_url(name: str, value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(f"{name} is {value!r}; it takes an http or https URL such as {GMAIL_URL}")
     if parts.scheme == "http" and not is_loopback(value):
-        raise ConfigError(f"{name} is {value!r}; plain http is allowed for loopback addresses only, tokens travel over it")
+        raise ConfigError(
+            f"{name} is {value!r}; plain http is allowed for loopback addresses only, tokens travel over it"
+        )
     return value.rstrip("/")

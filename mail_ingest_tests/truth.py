@@ -35,7 +35,10 @@ def assert_states_equal(engine: Engine, box: Mailbox) -> None:
     different = [key for key in truth if truth[key] != stored[key]]
     assert not different, f"{len(different)} messages differ, the first: {truth[different[0]]} {stored[different[0]]}"
     with engine.warehouse.open() as connection:
-        deleted = {row[0] for row in connection.execute("select message_id from gmail.message_states where is_deleted").fetchall()}
+        deleted = {
+            row[0]
+            for row in connection.execute("select message_id from gmail.message_states where is_deleted").fetchall()
+        }
         labels = dict(connection.execute("select label_id, name from mail.labels where deleted_at is null").fetchall())
     assert deleted <= set(box.deleted_ids())
     assert labels == {key: label.name for key, label in box.labels().items()}

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from rich.console import Console
@@ -82,7 +82,7 @@ class ProgressReport:
         self._key = ("", "")
         self._started = self._logged = time.monotonic()
 
-    def __enter__(self) -> ProgressReport:
+    def __enter__(self) -> Self:
         if self._live:
             self._bar = Progress(
                 TextColumn("{task.description}"),

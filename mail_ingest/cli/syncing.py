@@ -17,7 +17,9 @@ from mail_ingest.ingest.verify import verify_account
 from mail_ingest.settings import load_settings
 from mail_ingest.warehouse.queries import Scope
 
-Addresses = Annotated[list[str] | None, typer.Argument(help="Mailboxes; all active ones without any.", metavar="ADDRESS")]
+Addresses = Annotated[
+    list[str] | None, typer.Argument(help="Mailboxes; all active ones without any.", metavar="ADDRESS")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another process.", min=0)]
 
@@ -31,7 +33,9 @@ def sync(
     since: Annotated[
         str | None, typer.Option(help="Buy content that arrived since: 2026-01-31 or 30d. State is complete anyway.")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Buy content of messages with this label (name or id) only.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Buy content of messages with this label (name or id) only.")
+    ] = None,
     wait: Wait = 60.0,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +53,9 @@ def sync(
     engine = Engine(settings, wait_s=wait)
     accounts = engine.accounts(addresses or [])
     if not accounts:
-        raise ConfigError("there is no active account to sync; `mail-ingest account list` shows why, `account add` adds one")
+        raise ConfigError(
+            "there is no active account to sync; `mail-ingest account list` shows why, `account add` adds one"
+        )
     engine.check_warehouse()
     with ProgressReport(live=False if as_json else None) as progress:
         runs = engine.sync(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from mail_ingest.gmail.models import HistoryRecord, MessageState
+from mail_ingest.gmail.models import HistoryChange, HistoryRecord, MessageState
 
 ADDED = "added"
 REMOVED = "removed"
@@ -87,37 +87,36 @@ class Replay:
     def add(self, records: Iterable[HistoryRecord]) -> Iterator[LabelEvent]:
         """Takes records in and yields the events that they tell. The same record twice changes nothing."""
         for record in records:
-            hid = record.history_id
             typed = set()
             for change in record.changes:
                 typed.add(change.message_id)
-                seen = self._touch(change.message_id, change.thread_id, hid)
-                if change.label_ids is not None and change.kind != "messageDeleted":
-                    if seen.inner is None or hid >= seen.inner[0]:
-                        seen.inner = (hid, change.label_ids)
-                if change.kind == "messageAdded":
-                    if seen.exists is None or hid > seen.exists[0]:
-                        seen.exists = (hid, True)
-                    if change.label_ids is not None:
-                        seen.added_with = (hid, change.label_ids)
-                    yield LabelEvent(hid, change.message_id, "", ADDED, FROM_HISTORY)
-                    for label_id in sorted(change.label_ids or ()):
-                        yield LabelEvent(hid, change.message_id, label_id, ADDED, FROM_HISTORY)
-                elif change.kind == "messageDeleted":
-                    if seen.exists is None or hid >= seen.exists[0]:
-                        seen.exists = (hid, False)
-                    yield LabelEvent(hid, change.message_id, "", REMOVED, FROM_HISTORY)
-                else:
-                    is_added = change.kind == "labelAdded"
-                    for label_id in change.changed_label_ids:
-                        if hid >= seen.labels.get(label_id, (0, False))[0]:
-                            seen.labels[label_id] = (hid, is_added)
-                        yield LabelEvent(
-                            hid, change.message_id, label_id, ADDED if is_added else REMOVED, FROM_HISTORY
-                        )
+                yield from self._add_change(record.history_id, change)
             for message_id in record.message_ids:
                 if message_id not in typed:
-                    self._touch(message_id, "", hid)
+                    self._touch(message_id, "", record.history_id)
+
+    def _add_change(self, hid: int, change: HistoryChange) -> Iterator[LabelEvent]:
+        seen = self._touch(change.message_id, change.thread_id, hid)
+        labels = change.label_ids
+        if labels is not None and change.kind != "messageDeleted" and (seen.inner is None or hid >= seen.inner[0]):
+            seen.inner = (hid, labels)
+        if change.kind == "messageAdded":
+            if seen.exists is None or hid > seen.exists[0]:
+                seen.exists = (hid, True)
+            if labels is not None:
+                seen.added_with = (hid, labels)
+            for label_id in ("", *sorted(labels or ())):
+                yield LabelEvent(hid, change.message_id, label_id, ADDED, FROM_HISTORY)
+        elif change.kind == "messageDeleted":
+            if seen.exists is None or hid >= seen.exists[0]:
+                seen.exists = (hid, False)
+            yield LabelEvent(hid, change.message_id, "", REMOVED, FROM_HISTORY)
+        else:
+            is_added = change.kind == "labelAdded"
+            for label_id in change.changed_label_ids:
+                if hid >= seen.labels.get(label_id, (0, False))[0]:
+                    seen.labels[label_id] = (hid, is_added)
+                yield LabelEvent(hid, change.message_id, label_id, ADDED if is_added else REMOVED, FROM_HISTORY)
 
     def _touch(self, message_id: str, thread_id: str, history_id: int) -> _Touched:
         seen = self._touched.get(message_id)
@@ -139,9 +138,7 @@ class Replay:
             return seen.exists is not None
         return label_id in seen.labels or (seen.added_with is not None and label_id in seen.added_with[1])
 
-    def fold(
-        self, lookup: StateLookup, read_minimal: MinimalReader, *, batch: int = 5_000
-    ) -> Iterator[StateChange]:
+    def fold(self, lookup: StateLookup, read_minimal: MinimalReader, *, batch: int = 5_000) -> Iterator[StateChange]:
         """Yields one state per touched message that differs from what is stored and is newer.
 
         Stored states are looked up `batch` messages at a time. `read_minimal` is called only where neither the store
@@ -156,9 +153,7 @@ class Replay:
                 if change is not None:
                     yield change
 
-    def _fold_one(
-        self, message_id: str, stored: StoredState | None, read_minimal: MinimalReader
-    ) -> StateChange | None:
+    def _fold_one(self, message_id: str, stored: StoredState | None, read_minimal: MinimalReader) -> StateChange | None:
         seen = self._touched[message_id]
         floor = stored.history_id if stored else -1
         if seen.history_id <= floor:

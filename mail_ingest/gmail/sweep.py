@@ -92,13 +92,11 @@ class SweptMailbox:
         position = self._index.get(message_id)
         if position is None:
             return None
-        return StoredState(
-            message_id, self._threads[position], self._combos[self._sets[position]], history_id, False
-        )
+        return StoredState(message_id, self._threads[position], self._combos[self._sets[position]], history_id, False)
 
 
 def sweep_mailbox(
-    client: GmailClient, labels: Iterable[Label], *, on_ids: Callable[[int], None] = lambda found: None
+    client: GmailClient, labels: Iterable[Label], *, on_ids: Callable[[int], object] = lambda _: None
 ) -> tuple[SweptMailbox, dict[str, Label]]:
     """Sweeps all ids, then the members of each label; also gives the labels with their counts, by id.
 
@@ -178,9 +176,7 @@ def compare(
         swept.mark(message_id)
         if message_id in replayed:
             seen_replayed.add(message_id)
-        labels = now.label_ids | {
-            label for label in stored.label_ids - now.label_ids if lasting_labels(label)
-        }
+        labels = now.label_ids | {label for label in stored.label_ids - now.label_ids if lasting_labels(label)}
         if (labels, now.thread_id, now.is_deleted) == (stored.label_ids, stored.thread_id, stored.is_deleted):
             continue
         if now.is_deleted and stored.is_deleted:
@@ -194,9 +190,7 @@ def compare(
     for message_id, change in replayed.items():
         if message_id not in seen_replayed:
             yield (
-                StateChange(
-                    message_id, change.thread_id, change.label_ids, change.history_id, change.is_deleted, None
-                ),
+                StateChange(message_id, change.thread_id, change.label_ids, change.history_id, change.is_deleted, None),
                 [],
             )
 

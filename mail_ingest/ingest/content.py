@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from mail_ingest.errors import GmailError, MessageGoneError
 from mail_ingest.gmail import GmailClient, RawMessage
@@ -89,19 +90,16 @@ class ContentDrain:
         while self._one_package():
             pass
 
-    def list_months(self, months: Iterator[tuple[str, int, int]] | list[tuple[str, int, int]]) -> None:
-        """Notes which messages belong to months, each given as (name, first second, last second) of the epoch.
+    def list_month(self, month: str, query: str) -> None:
+        """Notes which messages belong to a month: those that Gmail lists for `query`.
 
-        One second of overlap at both ends, because Gmail does not say whether its bounds are inclusive; a message that
-        two months' listings show keeps the first, until its content tells its internal date.
+        A message that two months' listings show keeps the first, until its content tells its internal date.
         """
         with self._locks.hold(f"content:{self._account_id}"), Spool(self._spool_folder) as spool:
             buffer = RowBuffer(MESSAGE_MONTHS, spool.write, rows=20_000)
-            for month, first_s, last_s in months:
-                query = f"after:{first_s - 1} before:{last_s + 1}"
-                for page in self._client.iter_message_ids(query=query):
-                    for ref in page.refs:
-                        buffer.add((self._account_id, ref.message_id, month))
+            for page in self._client.iter_message_ids(query=query or None):
+                for ref in page.refs:
+                    buffer.add((self._account_id, ref.message_id, month))
             buffer.flush()
             if spool.rows:
                 self._load(spool)
@@ -167,12 +165,8 @@ class ContentDrain:
             packs.close()
             rows.flush()
             failures.flush()
-            if ended is not None:
-                self._run.outcome = "partial"
-            elif self._attempted < self._total or self._run.backlog > 0:
-                self._run.outcome = "partial"
-            else:
-                self._run.outcome = "success"
+            is_done = ended is None and self._attempted >= self._total and self._run.backlog <= 0
+            self._run.outcome = "success" if is_done else "partial"
             if spool.rows:
                 self._run.record(spool)
                 self._load(spool)
@@ -196,9 +190,7 @@ class ContentDrain:
                 for archived in self._archive.read_pack(pack):
                     if archived.message.message_id in missing:
                         self._run.months.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m}")
-                        rows.add(
-                            archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack
-                        )
+                        rows.add(archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack)
                 rows.flush()
                 self._run.contents_adopted += rows.count
                 self._run.record(spool)
@@ -250,7 +242,7 @@ class _Packs:
         self._account_id = account_id
         self._open: PackWriter | None = None
 
-    def __enter__(self) -> _Packs:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

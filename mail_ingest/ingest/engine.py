@@ -6,6 +6,7 @@ The only place that knows all of them. Building an `Engine` opens nothing; its p
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -23,7 +24,7 @@ from mail_ingest.errors import (
 )
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
-from mail_ingest.ingest.months import month_bounds
+from mail_ingest.ingest.months import month_query
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.ingest.state import Cursor, StateSync
@@ -46,9 +47,14 @@ def _no_progress(progress: Progress) -> None:
 
 
 class Engine:
-    """Everything one process needs to sync accounts. `wait_s`: how long to wait for locks that others hold."""
+    """Everything one process needs to sync accounts.
 
-    def __init__(self, settings: Settings, *, wait_s: float = 60.0) -> None:
+    `wait_s`: how long to wait for locks that others hold; `sleep`: how the client waits for Gmail.
+    """
+
+    def __init__(
+        self, settings: Settings, *, wait_s: float = 60.0, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.settings = settings
         self.locks = Locks(settings.home / "locks", wait_s)
         self.registry = Registry(settings)
@@ -65,7 +71,8 @@ class Engine:
             raise ConfigError(
                 "MAIL_INGEST_QUOTA=off is for loopback addresses only: Gmail would refuse, and lock the mailbox out"
             )
-        self.governor = QuotaGovernor(profile, share=settings.quota_share)
+        self.governor = QuotaGovernor(profile, share=settings.quota_share, sleep=sleep)
+        self._sleep = sleep
         self.spool_folder = settings.home / "spool"
 
     def close(self) -> None:
@@ -87,6 +94,7 @@ class Engine:
             transport=self.transport,
             url=self.settings.gmail_url,
             max_in_flight=self.settings.max_in_flight,
+            sleep=self._sleep,
         )
 
     def accounts(self, addresses: Sequence[str] = ()) -> list[Account]:
@@ -120,7 +128,7 @@ class Engine:
         options: SyncOptions,
         *,
         on_progress: OnProgress = _no_progress,
-        on_done: Callable[[SyncRun], None] = lambda run: None,
+        on_done: Callable[[SyncRun], None] = lambda _: None,
     ) -> list[SyncRun]:
         """Syncs accounts one after another. One account's failure is its own: the others are done all the same.
 
@@ -209,7 +217,7 @@ class Engine:
                 on_progress=on_progress,
             )
             if scope.month is not None:
-                drain.list_months([month_bounds(scope.month, self.settings.content_start)])
+                drain.list_month(scope.month, month_query(scope.month, self.settings.content_start))
             drain.run()
             if remaining is not None:
                 remaining -= run.contents_stored - stored

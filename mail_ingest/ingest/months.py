@@ -6,15 +6,13 @@ from datetime import UTC, datetime
 
 from mail_ingest.errors import ConfigError
 
-_FAR_PAST_S = 0
-_FAR_FUTURE_S = 4_102_444_800
 
+def month_query(month: str, first_month: str, now: datetime | None = None) -> str:
+    """Gmail's query for the messages of a month, in epoch seconds (dates would mean midnight Pacific time).
 
-def month_bounds(month: str, first_month: str, now: datetime | None = None) -> tuple[str, int, int]:
-    """(name, first second, first second after it), in epoch seconds.
-
-    The first month also takes everything before it, the running one everything after: dates in 1970 or in the future
-    have to be in some partition.
+    One second wider than the month at both ends, because Gmail does not say whether its bounds are inclusive. The first
+    month also takes everything before it, the running one everything after: dates in 1970 or in the future have to be in
+    some partition. Raises ConfigError where the text is no month.
     """
     try:
         start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
@@ -22,9 +20,12 @@ def month_bounds(month: str, first_month: str, now: datetime | None = None) -> t
         raise ConfigError(f"{month!r} is no month; months are written like 2026-05") from None
     end = _next_month(start)
     running = (now or datetime.now(UTC)).strftime("%Y-%m")
-    first_s = _FAR_PAST_S if month <= first_month else int(start.timestamp())
-    last_s = _FAR_FUTURE_S if month >= running else int(end.timestamp())
-    return month, first_s, last_s
+    bounds = []
+    if month > first_month:
+        bounds.append(f"after:{int(start.timestamp()) - 1}")
+    if month < running:
+        bounds.append(f"before:{int(end.timestamp()) + 1}")
+    return " ".join(bounds)
 
 
 def month_of(moment: datetime, first_month: str, now: datetime | None = None) -> str:

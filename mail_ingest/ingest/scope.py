@@ -24,4 +24,6 @@ def parse_since(text: str, now: datetime | None = None) -> datetime | None:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise ConfigError(f"{text!r} is no date; it takes a date such as 2026-01-31, days such as 30d, or all") from None
+        raise ConfigError(
+            f"{text!r} is no date; it takes a date such as 2026-01-31, days such as 30d, or all"
+        ) from None

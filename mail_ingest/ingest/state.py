@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -135,9 +135,7 @@ class StateSync:
             replay, history_id = Replay(), profile.history_id
             if profile.history_id != cursor.history_id:
                 history_id = replay_since(self._client, cursor.history_id, replay, packages.rows.add_events)
-            changes = {
-                change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)
-            }
+            changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
             vanished = _vanished(labels, known)
             gone = _gone_labels(labels, known)
@@ -151,13 +149,9 @@ class StateSync:
                         self._label_deletions(stored, gone, replay, history_id),
                     )
             self._write_labels(packages, labels, known, vanished, counts={})
-            self._finish(
-                packages, profile, replace(cursor, history_id=history_id, labels_digest=labels_digest(labels))
-            )
+            self._finish(packages, profile, replace(cursor, history_id=history_id, labels_digest=labels_digest(labels)))
 
-    def _refresh_labels(
-        self, labels: list[Label], known: Mapping[str, StoredLabel], changes: Any
-    ) -> list[Label]:
+    def _refresh_labels(self, labels: list[Label], known: Mapping[str, StoredLabel], changes: Any) -> list[Label]:
         """Labels again, once, where a change names one that the list did not know."""
         listed = {label.label_id for label in labels} | set(known)
         if any(change.label_ids - listed for change in changes):
@@ -299,7 +293,7 @@ class _Packages:
         self.states = self.added = self.deleted = self._events = 0
         self._open()
 
-    def __enter__(self) -> _Packages:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -337,14 +331,10 @@ class _Packages:
         sync._run.is_recorded = True
 
 
-def _load(
-    pipelines: Pipelines, pipeline: str, spool: Spool, cursors: Mapping[str, Mapping[str, Any]] | None
-) -> None:
+def _load(pipelines: Pipelines, pipeline: str, spool: Spool, cursors: Mapping[str, Mapping[str, Any]] | None) -> None:
     pipelines.load(
         pipeline,
-        lambda staging: landing_source(
-            STATE_SOURCE, spool.tables(), spool.read, staging=staging, cursors=cursors
-        ),
+        lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging, cursors=cursors),
     )
 
 

@@ -35,9 +35,7 @@ class RowBuffer:
     def flush(self) -> None:
         if not self._columns[0]:
             return
-        arrays = [
-            pa.array(values, type=field.type) for values, field in zip(self._columns, self._schema, strict=True)
-        ]
+        arrays = [pa.array(values, type=field.type) for values, field in zip(self._columns, self._schema, strict=True)]
         self._columns = [[] for _ in self._columns]
         self._write(self._table.name, pa.RecordBatch.from_arrays(arrays, schema=self._schema))
 

@@ -74,13 +74,14 @@ def _resource(table: Table, read: ReadBatches, staging: str) -> DltResource:
     }
     if table.guard == "monotonic":
         columns["history_id"] = {"dedup_sort": "desc"}
-    return dlt.resource(
+    resource: DltResource = dlt.resource(
         batches,
         name=table.name,
         write_disposition=disposition,  # type: ignore[call-overload]
         primary_key=table.key,
         columns=columns,
     )
+    return resource
 
 
 def merge_guard(table: Table, staging: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
 #: Measured: one thread and 256 MB load packages of 5,000 messages; two threads need more memory, not less time.
-DUCKDB_CONFIG: dict[str, str | int] = {"threads": 1, "memory_limit": "256MB"}
+DUCKDB_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": "256MB"}
 
 
 class Warehouse:
@@ -30,9 +30,7 @@ class Warehouse:
     `prepare(connection)` runs once per process, at the first opening: it creates what is missing.
     """
 
-    def __init__(
-        self, settings: Settings, locks: Locks, prepare: Callable[[duckdb.DuckDBPyConnection], None]
-    ) -> None:
+    def __init__(self, settings: Settings, locks: Locks, prepare: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
         if not settings.is_duckdb:
             raise ConfigError(
                 "MAIL_INGEST_WAREHOUSE names a Postgres database; this version loads DuckDB files only. "
@@ -79,7 +77,10 @@ class Warehouse:
         while True:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                config = {**DUCKDB_CONFIG, "temp_directory": str(self.path.with_suffix(".tmp"))}
+                config: dict[str, str | bool | int | float | list[str]] = {
+                    **DUCKDB_CONFIG,
+                    "temp_directory": str(self.path.with_suffix(".tmp")),
+                }
                 connection = duckdb.connect(str(self.path), config=config)
                 connection.execute("set TimeZone = 'UTC'")
                 return connection

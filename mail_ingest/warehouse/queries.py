@@ -86,9 +86,7 @@ class Queries:
         """Every stored state of an account, streamed; the warehouse stays open until the iterator is done."""
         parse = _LabelSets()
         with self._warehouse.open() as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(
-                f"select {_STATE_COLUMNS} from gmail.message_states where account_id = ?", [account_id]
-            )
+            cursor.execute(f"select {_STATE_COLUMNS} from gmail.message_states where account_id = ?", [account_id])
             while rows := cursor.fetchmany(10_000):
                 for row in rows:
                     yield _state(row, parse)

@@ -98,5 +98,3 @@ def _digest(dataset: str, tables: Sequence[LandingTable], relations: Sequence[Re
         parts += [f"{column.name} {column.kind} {column.description}" for column in table.columns]
     parts += [relation.text for relation in relations]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-

@@ -77,7 +77,9 @@ def test_a_message_added_and_deleted_between_syncs_ends_deleted(engine: Engine, 
 
 
 def test_deleted_messages_keep_their_content_and_last_labels(engine: Engine, box: Mailbox) -> None:
-    mid = box.add(subject="keep me", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX", "STARRED"))
+    mid = box.add(
+        subject="keep me", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX", "STARRED")
+    )
     sync(engine)
 
     box.delete(mid)
@@ -118,7 +120,8 @@ def test_odd_history_pages_change_nothing(engine: Engine, box: Mailbox, gmail: S
 
     assert_states_equal(engine, box)
     assert _scalar(engine, "select count(*) from gmail.label_events") == _scalar(
-        engine, "select count(*) from (select distinct account_id, history_id, message_id, label_id, action from gmail.label_events)"
+        engine,
+        "select count(*) from (select distinct account_id, history_id, message_id, label_id, action from gmail.label_events)",
     )
 
 
@@ -217,14 +220,18 @@ def test_labels_that_gmail_does_not_list_are_kept(engine: Engine, box: Mailbox, 
     gmail.extra_labels = ("Label_999",)
     box.relabel(mid, add=("Label_999",))
     sync(engine, content=False)
-    stored = _rows(engine, "select label_name from mail.message_labels where label_id = 'Label_999' and message_id = ?", mid)
+    stored = _rows(
+        engine, "select label_name from mail.message_labels where label_id = 'Label_999' and message_id = ?", mid
+    )
     assert stored == [(None,)]
 
     box.delete(list(box.messages())[5])
     box.expire_history()
     sync(engine, content=False)
 
-    stored = _rows(engine, "select label_name from mail.message_labels where label_id = 'Label_999' and message_id = ?", mid)
+    stored = _rows(
+        engine, "select label_name from mail.message_labels where label_id = 'Label_999' and message_id = ?", mid
+    )
     assert stored == [(None,)]
 
 
@@ -236,7 +243,9 @@ def test_label_events_are_bounded_by_the_two_observations(engine: Engine, box: M
     sync(engine)
     second = _scalar(engine, "select last_synced_at from gmail.accounts")
 
-    events = _rows(engine, "select observed_after, observed_at, source from gmail.label_events where label_id = 'STARRED'")
+    events = _rows(
+        engine, "select observed_after, observed_at, source from gmail.label_events where label_id = 'STARRED'"
+    )
 
     assert events == [(first, second, "history")]
 
