@@ -10,8 +10,10 @@ It shares no code with the client that is tested against it. docs/simulator.md h
 
 from mail_ingest.simulator.faults import Call, Fault
 from mail_ingest.simulator.ledger import ServedRequest
-from mail_ingest.simulator.mail.mailbox import Mailbox, MessageRecord
+from mail_ingest.simulator.mail.mailbox import Mailbox
+from mail_ingest.simulator.mail.truth import MessageRecord
+from mail_ingest.simulator.push import Notification
 from mail_ingest.simulator.quota import QuotaProfile
 from mail_ingest.simulator.simulator import Simulator
 
-__all__ = ["Call", "Fault", "Mailbox", "MessageRecord", "QuotaProfile", "ServedRequest", "Simulator"]
+__all__ = ["Call", "Fault", "Mailbox", "MessageRecord", "Notification", "QuotaProfile", "ServedRequest", "Simulator"]

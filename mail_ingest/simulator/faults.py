@@ -10,6 +10,10 @@ FaultKind = Literal["error", "drop", "truncate", "slow", "html503", "timeout"]
 KINDS: tuple[FaultKind, ...] = ("error", "drop", "truncate", "slow", "html503", "timeout")
 
 
+OUTSIDE_THE_API = ("batch", "token")
+"""Endpoints that only faults naming them concern."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request as hooks and faults see it."""
@@ -38,11 +42,13 @@ class Fault:
     retry_after: datetime | None = None
     retry_after_header: int | None = None
     window_start: bool = False
-    seconds: float = 0.0
+    seconds: float = 1.0
     served: int = 0
     """How often it has struck."""
 
     def matches(self, call: Call) -> bool:
+        if self.method is None and call.method in OUTSIDE_THE_API:
+            return False
         return (
             self.method in (None, call.method)
             and self.account in (None, call.account)

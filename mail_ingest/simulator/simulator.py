@@ -9,7 +9,9 @@ from typing import Self
 from mail_ingest.simulator.faults import KINDS, Fault, FaultKind, Hook, HookHandle
 from mail_ingest.simulator.grants import READONLY_SCOPE
 from mail_ingest.simulator.ledger import Ledger
-from mail_ingest.simulator.mail.mailbox import Mailbox, full_scope
+from mail_ingest.simulator.mail.access import full_scope
+from mail_ingest.simulator.mail.mailbox import Mailbox
+from mail_ingest.simulator.push import Notification
 from mail_ingest.simulator.quota import QuotaProfile
 from mail_ingest.simulator.switches import Switches
 from mail_ingest.simulator.wire.server import Server
@@ -114,6 +116,16 @@ class Simulator:
 
     def reset_ledger(self) -> None:
         self.world.ledger.reset()
+
+    @property
+    def notifications(self) -> list[Notification]:
+        """Push notifications published so far, oldest first."""
+        with self.world.lock:
+            return list(self.world.notifications)
+
+    def advance(self, seconds: float) -> None:
+        """Moves the simulator's clock on: tokens expire, quota windows and watches end."""
+        self.world.clock.advance(seconds)
 
     # disturbances
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import RLock
 
+from mail_ingest.simulator.clock import Clock
 from mail_ingest.simulator.faults import Disturbances
 from mail_ingest.simulator.grants import Grants
 from mail_ingest.simulator.ledger import Ledger
@@ -21,7 +22,7 @@ DEFAULT_PROJECT = "123456789012"
 class World:
     """Accounts, tokens, quota, switches and records of one server, guarded by one lock."""
 
-    clock: Callable[[], float]
+    clock: Clock
     project: str
     concurrency_limit: int
     quota: QuotaMeter
@@ -70,12 +71,13 @@ def make_world(
     """A world without accounts."""
     profile = PROFILES[quota] if isinstance(quota, str) else quota
     lock = RLock()
+    movable = Clock(clock)
     return World(
-        clock=clock,
+        clock=movable,
         project=project,
         concurrency_limit=concurrency_limit,
-        quota=QuotaMeter(project, profile, clock),
-        grants=Grants(clock, ServiceAccounts()),
+        quota=QuotaMeter(project, profile, movable),
+        grants=Grants(movable, ServiceAccounts()),
         ledger=Ledger(lock),
         lock=lock,
         latency_s=latency_s,

@@ -5,7 +5,6 @@ inline; large text comes by attachment id too; containers have size 0.
 """
 
 from collections.abc import Callable
-from email.message import Message
 from typing import Any
 
 from mail_ingest.simulator.mail import mime
@@ -13,7 +12,7 @@ from mail_ingest.simulator.wire.encoding import base64url
 
 
 def full_payload(
-    message: "Message[str, str]",
+    message: mime.Parsed,
     *,
     attachment_id: Callable[[str], str],
     large_text_bytes: int,
@@ -21,7 +20,7 @@ def full_payload(
 ) -> dict[str, Any]:
     """The payload of `format=full`. `attachment_id` makes the id for a part id."""
 
-    def build(part: "Message[str, str]", part_id: str) -> dict[str, Any]:
+    def build(part: mime.Parsed, part_id: str) -> dict[str, Any]:
         below = mime.children(part)
         body: dict[str, Any] = {"size": 0}
         if not below or part.get_content_type() == "message/rfc822":

@@ -29,8 +29,7 @@ class Plan:
 
     ids: Sequence[int]
     dates: Sequence[int]
-    starters: Sequence[int]
-    """Position of the message that begins each message's thread."""
+    thread_ids: Sequence[int]
     label_sets: Sequence[int]
     kinds: bytes
 
@@ -134,26 +133,26 @@ def make_plan(
     return Plan(
         ids=numbers,
         dates=dates,
-        starters=_threads(count, 1 - 1 / max(1.0, messages_per_thread), rng),
+        thread_ids=_threads(numbers, 1 - 1 / max(1.0, messages_per_thread), rng),
         label_sets=array("I", (set_numbers[at] for at in drawn)),
         kinds=bytes(pool_kinds[at] for at in drawn),
     )
 
 
-def _threads(count: int, reply_share: float, rng: random.Random) -> Sequence[int]:
+def _threads(numbers: Sequence[int], reply_share: float, rng: random.Random) -> Sequence[int]:
     """Each message begins a thread or joins one of the recent ones."""
-    starters = array("I")
+    thread_ids = array("Q")
     recent: list[int] = []
-    for position in range(count):
+    for number in numbers:
         if recent and rng.random() < reply_share:
-            starters.append(recent[int(len(recent) * rng.random())])
+            thread_ids.append(recent[int(len(recent) * rng.random())])
             continue
-        starters.append(position)
+        thread_ids.append(number)
         if len(recent) < _RECENT_THREADS:
-            recent.append(position)
+            recent.append(number)
         else:
-            recent[int(_RECENT_THREADS * rng.random())] = position
-    return starters
+            recent[int(_RECENT_THREADS * rng.random())] = number
+    return thread_ids
 
 
 def lognormal_table(mean: float, sigma: float, entries: int = 1024) -> list[int]:

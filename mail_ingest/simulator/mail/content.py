@@ -25,6 +25,8 @@ class Spool:
         self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the mailbox, by the interpreter)
         self._ends = array("Q", [0])
         self.first_slot = 0
+        self.order = array("I")
+        """Place in the spool of the first slot, the second, ..."""
 
     def append(self, raw: bytes) -> None:
         self._file.seek(self._ends[-1])
@@ -32,7 +34,7 @@ class Spool:
         self._ends.append(self._ends[-1] + len(raw))
 
     def raw(self, slot: int) -> bytes:
-        at = slot - self.first_slot
+        at = self.order[slot - self.first_slot]
         self._file.seek(self._ends[at])
         return self._file.read(self._ends[at + 1] - self._ends[at])
 

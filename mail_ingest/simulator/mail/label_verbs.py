@@ -65,6 +65,16 @@ class LabelVerbs:
         self._state.labels[label.id] = label
         return label
 
+    def id_of(self, name: str) -> str:
+        """The user label of this name, made if there is none; names that Gmail reserves get an underscore."""
+        for label in self._state.labels.values():
+            if label.name == name:
+                return label.id
+        try:
+            return self.create(name).id
+        except (LabelNameReservedError, LabelNameTakenError):
+            return self.id_of(f"{name}_")
+
     def rename(self, label_id: str, name: str) -> Label:
         return self.change(label_id, name=name)
 

@@ -2,42 +2,31 @@
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import RLock
 
-from mail_ingest.simulator.grants import FULL_SCOPE, SCOPE_PREFIX, Grants
+from mail_ingest.simulator.grants import Grants
 from mail_ingest.simulator.made.bodies import GeneratedMail
+from mail_ingest.simulator.made.loading import load
 from mail_ingest.simulator.made.plan import make_plan
 from mail_ingest.simulator.mail import bulk, ids
+from mail_ingest.simulator.mail.access import Access
 from mail_ingest.simulator.mail.compose import DEFAULT_SENDER, compose
 from mail_ingest.simulator.mail.content import with_crlf
 from mail_ingest.simulator.mail.drafts import Drafts
 from mail_ingest.simulator.mail.history import Change, ChangeKind
 from mail_ingest.simulator.mail.label_verbs import LabelVerbs
-from mail_ingest.simulator.mail.labels import Label
 from mail_ingest.simulator.mail.snippets import Snippets
 from mail_ingest.simulator.mail.state import MailboxState
+from mail_ingest.simulator.mail.truth import Truth
 from mail_ingest.simulator.push import Notification, Push
 from mail_ingest.simulator.switches import Switches
 
-CLIENT_ID = "simulator.apps.googleusercontent.com"
-CLIENT_SECRET = "simulator-client-secret"  # noqa: S105 (nothing checks it)
 BIN_LIFETIME_S = 30 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRecord:
-    """The truth about one message."""
-
-    message_id: str
-    thread_id: str
-    label_ids: frozenset[str]
-    history_id: int
-    internal_date_ms: int
-
-
-class Mailbox:
+class Mailbox(Truth, Access):
     """A Gmail account of the simulator. Every verb is atomic and may be called from any thread.
 
     Verbs that change something write history records, except `generate` and the loaders: what they bring counts as
@@ -46,24 +35,16 @@ class Mailbox:
 
     def __init__(self, address: str, *, lock: RLock, clock: Callable[[], float], switches: Switches, grants: Grants,
                  token_uri: Callable[[], str], published: list[Notification]) -> None:  # fmt: skip
-        self.address = address
-        self.lock = lock
-        self.state = MailboxState(clock, random.Random(address))
+        Truth.__init__(self, address, lock, MailboxState(clock, random.Random(address)))
+        Access.__init__(self, address, lock, grants, token_uri)
         self.drafts = Drafts(self.state)
         self.snippets = Snippets(self.state)
         self.label_verbs = LabelVerbs(self.state, switches)
-        self.shown_address = address
-        """What `getProfile` says; differs after `answer_as`."""
-        self.has_mail = True
         self.push = Push(address, clock, published)
         self.push.duplicates = lambda: switches.duplicate_notifications
         self.state.on_record = self._notify
         self._clock = clock
         self._switches = switches
-        self._grants = grants
-        self._token_uri = token_uri
-        self.token = grants.issue(address, [FULL_SCOPE])
-        """A bearer token for everything; it works until it is expired or revoked."""
 
     def __repr__(self) -> str:
         return f"Mailbox({self.address!r}, {self.state.table.live_messages} messages)"
@@ -101,9 +82,21 @@ class Mailbox:
                 number_of_set=state.sets.number,
             )
             source = GeneratedMail(state.table, len(state.table), plan.kinds, self.address, seed, mean_size_bytes)
-            first = state.insert_run(plan.ids, plan.starters, plan.dates, plan.label_sets, source)
+            first = state.insert_run(plan.ids, plan.thread_ids, plan.dates, plan.label_sets, source)
             self.drafts.adopt(first)
             return [ids.to_hex(number) for number in plan.ids]
+
+    def load(self, path: str | Path, *, labels: Iterable[str] = ("INBOX",), limit: int | None = None) -> list[str]:
+        """Adds the mail of a folder, a tar archive, an mbox or a Takeout export; returns the ids in ascending order.
+
+        A Takeout export brings its own ids, threads and labels; other mail gets `labels`, and threads from its
+        References. Line ends become CRLF. The bytes lie in a temporary file, not in memory.
+        """
+        with self.lock:
+            first = len(self.state.table)
+            numbers = load(self.state, Path(path), labels, limit, self.label_verbs.id_of)
+            self.drafts.adopt(first)
+            return [ids.to_hex(number) for number in numbers]
 
     def add(
         self,
@@ -137,7 +130,7 @@ class Mailbox:
                     attachments=attachments, date_ms=date_ms,
                     message_id=f"<{self.state.rng.getrandbits(96):024x}@mail.example>",
                 )  # fmt: skip
-            thread = None if thread_id is None else self._thread_number(thread_id)
+            thread = None if thread_id is None else self._number(thread_id)
             if message_id is not None:
                 change = self.state.insert_known(self._number(message_id), date_ms, labels, with_crlf(raw), thread)
             else:
@@ -203,7 +196,7 @@ class Mailbox:
             )  # fmt: skip
             if draft is not None:
                 return self.drafts.save(draft, raw, date_ms)
-            return self.drafts.create(raw, date_ms, None if thread_id is None else self._thread_number(thread_id))
+            return self.drafts.create(raw, date_ms, None if thread_id is None else self._number(thread_id))
 
     def send_draft(self, draft: str) -> str:
         """Sends a draft: its message goes, a new one with SENT comes; returns the new message's id."""
@@ -222,85 +215,6 @@ class Mailbox:
         """Cursors smaller than `before` no longer work; None: no cursor does that was handed out until now."""
         with self.lock:
             self.state.history.expire(None if before is None else int(before))
-
-    # the truth
-
-    def messages(self) -> dict[str, MessageRecord]:
-        """Every message that exists, by id."""
-        with self.lock:
-            return {record.message_id: record for record in map(self.record, self.state.table.live_slots())}
-
-    def deleted_ids(self) -> set[str]:
-        """Ids of messages that existed and were deleted for good."""
-        with self.lock:
-            return {ids.to_hex(number) for number in self.state.deleted}
-
-    def labels(self) -> dict[str, Label]:
-        with self.lock:
-            return dict(self.state.labels)
-
-    @property
-    def history_id(self) -> int:
-        with self.lock:
-            return self.state.history.current
-
-    def raw(self, message_id: str) -> bytes:
-        with self.lock:
-            return self.state.contents.raw(self._slots([message_id])[0])
-
-    def message(self, message_id: str) -> MessageRecord:
-        with self.lock:
-            return self.record(self._slots([message_id])[0])
-
-    def record(self, slot: int) -> MessageRecord:
-        table = self.state.table
-        return MessageRecord(
-            ids.to_hex(table.ids[slot]),
-            ids.to_hex(table.thread_id(slot)),
-            self.state.label_ids(slot),
-            table.history[slot],
-            table.dates[slot],
-        )
-
-    # access
-
-    def issue_token(self, scopes: Iterable[str] = (FULL_SCOPE,), lifetime_s: float | None = None) -> str:
-        """Another bearer token; scopes in full or by their last word (`gmail.readonly`)."""
-        with self.lock:
-            return self._grants.issue(self.address, map(full_scope, scopes), lifetime_s)
-
-    def authorized_user(self, scopes: Iterable[str] = ("gmail.readonly",)) -> dict[str, str]:
-        """A fresh consent: the content of an authorized_user file whose token endpoint is this server."""
-        with self.lock:
-            refresh = self._grants.issue_refresh(self.address, map(full_scope, scopes), CLIENT_ID)
-        return {
-            "type": "authorized_user",
-            "client_id": CLIENT_ID,
-            "client_secret": CLIENT_SECRET,
-            "refresh_token": refresh,
-            "token_uri": self._token_uri(),
-            "account": self.address,
-        }
-
-    def revoke(self) -> None:
-        """The user withdraws consent: all tokens stop, the token endpoint answers `invalid_grant`."""
-        with self.lock:
-            self._grants.revoke(self.address)
-
-    def expire_token(self) -> None:
-        """All access tokens of the account expire, `token` too; refresh tokens still work."""
-        with self.lock:
-            self._grants.expire_access(self.address)
-
-    def disable_mail(self, disabled: bool = True) -> None:
-        """The account loses Gmail: every call answers 400 `Mail service not enabled`."""
-        with self.lock:
-            self.has_mail = not disabled
-
-    def answer_as(self, address: str | None) -> None:
-        """The profile names another mailbox, as after a consent given with the wrong account; None undoes it."""
-        with self.lock:
-            self.shown_address = address or self.address
 
     # inside
 
@@ -331,32 +245,6 @@ class Mailbox:
         if at >= 0 and history.records[at].id == wanted:
             return history.records[at].at_s
         return self.state.table.dates[slot] / 1000
-
-    def _slots(self, message_ids: Iterable[str]) -> list[int]:
-        slots = []
-        for message_id in message_ids:
-            slot = self.state.table.live_slot(self._number(message_id))
-            if slot is None:
-                raise KeyError(f"no message {message_id} in {self.address}")
-            slots.append(slot)
-        return slots
-
-    def _number(self, message_id: str) -> int:
-        number = ids.parse_hex(message_id)
-        if number is None:
-            raise ValueError(f"{message_id!r} is not a message id: 1 to 16 hexadecimal digits")
-        return number
-
-    def _thread_number(self, thread_id: str) -> int:
-        return self._number(thread_id)
-
-    def _hex(self, slot: int) -> str:
-        return ids.to_hex(self.state.table.ids[slot])
-
-
-def full_scope(scope: str) -> str:
-    """A scope by its last word or in full."""
-    return scope if "://" in scope else SCOPE_PREFIX + scope
 
 
 def _epoch_ms(moment: str | datetime) -> int:

@@ -10,20 +10,23 @@ from email.message import Message
 from email.parser import BytesParser, HeaderParser
 from email.policy import compat32
 
+Parsed = Message
+"""A message or part as the standard library parses it."""
+
 _FOLD = re.compile(r"\r?\n[ \t]*")
 
 
-def parse(raw: bytes) -> "Message[str, str]":
+def parse(raw: bytes) -> Parsed:
     return BytesParser(policy=compat32).parsebytes(raw)
 
 
-def parse_headers(raw: bytes) -> "Message[str, str]":
+def parse_headers(raw: bytes) -> Parsed:
     """The headers alone, without looking at the body."""
     head, _, _ = raw.partition(b"\r\n\r\n")
     return HeaderParser(policy=compat32).parsestr(head.decode("utf-8", "surrogateescape"), headersonly=True)
 
 
-def header_list(message: "Message[str, str]") -> list[dict[str, str]]:
+def header_list(message: Parsed) -> list[dict[str, str]]:
     return [{"name": name, "value": decoded(str(value))} for name, value in message.raw_items()]
 
 
@@ -55,7 +58,7 @@ def _to_text(data: bytes, charset: str) -> str:
         return data.decode("utf-8", "replace")
 
 
-def text_of(part: "Message[str, str]") -> str:
+def text_of(part: Parsed) -> str:
     """The text of a text part, in whatever charset it says or seems to be."""
     data = body_bytes(part)
     try:
@@ -64,17 +67,17 @@ def text_of(part: "Message[str, str]") -> str:
         return data.decode("windows-1252", "replace")
 
 
-def _declared(part: "Message[str, str]", data: bytes) -> str:
+def _declared(part: Parsed, data: bytes) -> str:
     return _to_text(data, str(part.get_content_charset()))
 
 
-def body_bytes(part: "Message[str, str]") -> bytes:
+def body_bytes(part: Parsed) -> bytes:
     """A leaf's bytes with the transfer encoding undone."""
     payload = part.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
 
 
-def filename(part: "Message[str, str]") -> str:
+def filename(part: Parsed) -> str:
     try:
         name = part.get_filename()
     except (ValueError, LookupError, TypeError):
@@ -82,26 +85,26 @@ def filename(part: "Message[str, str]") -> str:
     return decoded(name) if name else ""
 
 
-def is_inline_text(part: "Message[str, str]") -> bool:
+def is_inline_text(part: Parsed) -> bool:
     """Text to show, not a file."""
     return (
         part.get_content_maintype() == "text" and not filename(part) and part.get_content_disposition() != "attachment"
     )
 
 
-def children(part: "Message[str, str]") -> list["Message[str, str]"]:
+def children(part: Parsed) -> list[Parsed]:
     payload = part.get_payload()
     return [child for child in payload if isinstance(child, Message)] if isinstance(payload, list) else []
 
 
-def walk(part: "Message[str, str]", part_id: str = "") -> Iterator[tuple[str, "Message[str, str]"]]:
+def walk(part: Parsed, part_id: str = "") -> Iterator[tuple[str, Parsed]]:
     """Every part with its part id: the root's is empty, its children are 0, 1, ..., theirs 0.0, 0.1, ..."""
     yield part_id, part
     for number, child in enumerate(children(part)):
         yield from walk(child, f"{part_id}.{number}" if part_id else str(number))
 
 
-def handed_out(part: "Message[str, str]") -> bytes:
+def handed_out(part: Parsed) -> bytes:
     """The bytes a client gets for a part, inline or by attachment id: text to show as UTF-8, files as they are."""
     if is_inline_text(part):
         return text_of(part).encode("utf-8", "replace")

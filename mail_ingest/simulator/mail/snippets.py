@@ -3,7 +3,6 @@
 import html
 import re
 from collections import OrderedDict
-from email.message import Message
 
 from mail_ingest.simulator.mail import mime
 from mail_ingest.simulator.mail.state import MailboxState
@@ -21,7 +20,7 @@ def snippet_text(text: str) -> str:
     return html.escape(line, quote=True).replace("&#x27;", "&#39;")
 
 
-def text_of_message(message: "Message[str, str]") -> str:
+def text_of_message(message: mime.Parsed) -> str:
     """The readable text: the first plain part, else the first HTML part without its tags."""
     html_text = ""
     for _, part in mime.walk(message):

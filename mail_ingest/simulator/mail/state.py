@@ -104,11 +104,11 @@ class MailboxState:
             members.changed()
         return Change(ChangeKind.MESSAGE_ADDED, slot, label_set)
 
-    def insert_run(self, numbers: Sequence[int], starters: Sequence[int], dates: Sequence[int],
+    def insert_run(self, numbers: Sequence[int], thread_ids: Sequence[int], dates: Sequence[int],
                    label_sets: Sequence[int], source: Source) -> int:  # fmt: skip
         """Adds old mail in bulk, without history records; cursors from before it no longer work."""
         history = [self.history.next_id() for _ in numbers]
-        first = self.table.extend(numbers, starters, dates, history, label_sets)
+        first = self.table.extend(numbers, thread_ids, dates, history, label_sets)
         self.contents.put_run(first, source)
         slots = range(first, first + len(numbers))
         self.order.add_many(slots)

@@ -81,7 +81,8 @@ class MessageTable:
         """Adds a live message and returns its slot; without a thread number the message begins its own thread."""
         slot = len(self.ids)
         if thread is None:
-            thread = self._new_thread(message_number)
+            known = self._threads_by_id.get(message_number)
+            thread = self._new_thread(message_number) if known is None else known
         if slot == self._sorted and (not slot or message_number > self.ids[-1]):
             self._sorted += 1
         else:
@@ -99,18 +100,20 @@ class MessageTable:
         self.thread_sizes[thread] += 1
         return slot
 
-    def extend(self, ids: Sequence[int], starters: Sequence[int], dates: Sequence[int], history: Sequence[int],
+    def extend(self, ids: Sequence[int], thread_ids: Sequence[int], dates: Sequence[int], history: Sequence[int],
                label_sets: Sequence[int]) -> int:  # fmt: skip
-        """Adds many messages and returns the slot of the first.
-
-        `starters[i]` is the position in this call of the message that begins message i's thread: i itself, or less.
-        """
+        """Adds many messages and returns the slot of the first."""
         first = len(self.ids)
-        thread_numbers: list[int] = []
-        for position, starter in enumerate(starters):
-            thread = thread_numbers[starter] if starter != position else None
-            slot = self.append(ids[position], thread, dates[position], history[position], label_sets[position])
-            thread_numbers.append(self.threads[slot])
+        numbers: dict[int, int] = {}
+        for message, thread_id, date_ms, history_id, label_set in zip(
+            ids, thread_ids, dates, history, label_sets, strict=True
+        ):
+            thread = numbers.get(thread_id)
+            if thread is None and thread_id != message:
+                thread = self.open_thread(thread_id)
+            slot = self.append(message, thread, date_ms, history_id, label_set)
+            if thread is None:
+                numbers[thread_id] = self.threads[slot]
         return first
 
     def kill(self, slot: int) -> None:

@@ -40,6 +40,8 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes = b""
+    media: bytes | None = None
+    """A message that was uploaded beside the body."""
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ class Service:
         if in_flight > world.concurrency_limit:
             raise errors.too_many_concurrent()
         world.apply_retention(box)
-        body, media = _content(prepared.request)
+        body, media = _content(prepared.request), prepared.request.media
         context = Context(
             box, params, prepared.path, grant, world.switches, self._tokens, world.clock, world.project, body, media
         )
@@ -173,17 +175,17 @@ def _overridden(request: Request) -> Request:
     return Request("GET", request.path, query, request.headers)
 
 
-def _content(request: Request) -> tuple[dict[str, Any], bytes | None]:
-    """The JSON body of a request and, for uploads, the message that came with it."""
+def _content(request: Request) -> dict[str, Any]:
+    """The JSON body of a request, empty when it has none."""
     if request.verb == "GET" or not request.body:
-        return {}, None
+        return {}
     try:
         parsed = orjson.loads(request.body)
     except orjson.JSONDecodeError:
         raise errors.invalid("Invalid JSON payload received. Unexpected token.", "parseError") from None
     if not isinstance(parsed, dict):
         raise errors.invalid("Invalid JSON payload received. Unexpected token.", "parseError")
-    return parsed, None
+    return parsed
 
 
 def gzipped(response: Response, request: Request, level: int) -> Response:
