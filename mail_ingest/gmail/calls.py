@@ -29,6 +29,7 @@ MALFORMED = "malformedAnswer"
 """`reason` of a ServerError about an answer that came, with status 200, and could not be read."""
 
 _FAR_S = 120.0
+_CLOCK_SKEW_S = 0.5  # Gmail's clock and ours differ a little; too early costs another refusal
 _LONGEST_BACKOFF_S = 64.0
 _LONGEST_CROWDED_S = 16.0
 _MALFORMED_ATTEMPTS = 3
@@ -46,11 +47,12 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is asked for: the quota's name of the method, the id it is about, and what a 404 means there."""
+    """What is asked for: the quota's name of the method, the id it is about, and what a 404 is there."""
 
     method: str
     about: str = ""
     gone: type[GmailError] = GmailError
+    gone_means: str = "it does not exist"
 
     def __str__(self) -> str:
         return f"{self.method} of {self.about}" if self.about else self.method
@@ -140,7 +142,7 @@ class Caller:
             case Remedy.PARK:
                 self._fail(AccountError, call, refusal, "no call of this account can succeed until this is settled")
             case Remedy.GONE:
-                self._fail(call.gone, call, refusal, "it does not exist any more")
+                self._fail(call.gone, call, refusal, call.gone_means)
             case Remedy.UNREACHABLE:
                 self._fail(ServerError, call, refusal, "check the address and the certificate of the server")
             case Remedy.GIVE_UP:
@@ -194,7 +196,7 @@ class Caller:
         if refusal.retry_at is not None:
             return max(refusal.retry_at, now + 1.0)
         left_s = (refusal.window_start or 0.0) + WINDOW_S - now
-        return now + (left_s if 0 < left_s <= WINDOW_S else WINDOW_S)
+        return now + (left_s + _CLOCK_SKEW_S if 0 < left_s <= WINDOW_S else WINDOW_S)
 
     def _refresh(self, call: Call, refusal: Refusal, tries: _Tries, refused: str) -> None:
         """Gets another token, once per call; threads that were refused together refresh together."""

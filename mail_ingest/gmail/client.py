@@ -118,7 +118,7 @@ class GmailClient:
         """Ids, labels and history id of one message, at the price of the whole. MessageGoneError if deleted."""
         request = self._service.messages.get(userId="me", id=_id(message_id), format="minimal")
         read = functools.partial(answers.message_state, message_id=message_id)
-        return self._caller.run(Call("messages.get", message_id, MessageGoneError), request, read)
+        return self._caller.run(Call("messages.get", message_id, MessageGoneError, "it was deleted"), request, read)
 
     def get_raw_message(self, message_id: str) -> RawMessage:
         """One message with every byte of it. MessageGoneError if deleted."""
@@ -138,7 +138,7 @@ class GmailClient:
         request = self._service.history.list(
             userId="me", startHistoryId=str(start_history_id), pageToken=page_token, maxResults=PAGE_SIZE
         )
-        call = Call("history.list", str(start_history_id), HistoryExpiredError)
+        call = Call("history.list", str(start_history_id), HistoryExpiredError, "Gmail keeps no history since then")
         return self._caller.run(call, request, answers.history_page)
 
     def iter_history(self, start_history_id: int) -> Iterator[HistoryPage]:
@@ -148,7 +148,8 @@ class GmailClient:
     def _get_raw(self, message_id: str, admit: Admit | None) -> RawMessage:
         request = self._service.messages.get(userId="me", id=_id(message_id), format="raw")
         read = functools.partial(answers.raw_message, message_id=message_id)
-        return self._caller.run(Call("messages.get", message_id, MessageGoneError), request, read, admit)
+        call = Call("messages.get", message_id, MessageGoneError, "it was deleted")
+        return self._caller.run(call, request, read, admit)
 
     def _pages(self, fetch: Callable[..., Page]) -> Iterator[Page]:
         """Follows page tokens; raises ServerError where they lead in a circle or on and on through nothing."""

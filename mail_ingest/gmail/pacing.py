@@ -13,10 +13,7 @@ from typing import Protocol
 from mail_ingest.gmail.quota import WINDOW_S
 
 _PACE = 0.98
-"""Share of the budget that the even pace spends; the rest absorbs a burst, and calls that are late at the server."""
-
-_CEILING = 0.99
-"""Share of the budget that the sliding sum may reach; the rest is for calls that are late at the server."""
+"""Share of the budget that the even pace spends; the rest is for a burst, and for calls that are late at the server."""
 
 _SLOWER = 0.8
 _RECOVERY_PER_WINDOW = 0.02
@@ -100,7 +97,7 @@ class Pacer:
         return min(1.0, self._slowed + _RECOVERY_PER_WINDOW * windows)
 
     def _until_sum_allows(self, now: float, units: int) -> float:
-        excess = self._sum + units - max(self.budget * _CEILING, units)
+        excess = self._sum + units - max(self.budget, units)
         for sent_at, spent in self._sent:
             if excess <= 0:
                 return 0.0

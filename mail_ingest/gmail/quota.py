@@ -84,8 +84,10 @@ def parse_quota(spec: str) -> QuotaProfile:
         else:
             raise _refused(spec, f"{key!r} is no key")
     profile = replace(PROFILES["2026"], name=spec, costs=MappingProxyType(costs), **limits)
-    if profile.per_user_minute is not None and profile.per_user_minute < max(costs.values()):
-        raise _refused(spec, f"user={profile.per_user_minute} cannot pay a single call of {max(costs.values())} units")
+    dearest = max(costs.values())
+    for key, name in _LIMITS.items():
+        if (limits.get(name) or dearest) < dearest:
+            raise _refused(spec, f"{key}={limits[name]} cannot pay a single call of {dearest} units")
     return profile
 
 

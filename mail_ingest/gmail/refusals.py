@@ -93,7 +93,7 @@ def _remedy(status: int, reason: str, text: str, retry_at: float | None) -> Reme
         return Remedy.WAIT_FOR_WINDOW if retry_at is None else Remedy.WAIT_UNTIL
     if status >= 500 or status == 408 or reason == "backendError" or (status in (403, 404) and not text):
         return Remedy.REPEAT
-    if reason in _NO_SCOPE or "insufficient authentication scopes" in lower:
+    if reason in _NO_SCOPE or "authentication scopes" in lower or "metadata scope" in lower:
         return Remedy.RECONNECT
     if status == 403 or reason in _PARKED:
         return Remedy.PARK

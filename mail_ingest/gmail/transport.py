@@ -23,12 +23,13 @@ READ_TIMEOUT_S = 60.0
 SMALL_BODY = 1_000_000
 """Bytes up to which a body is read without asking."""
 
-_LARGEST_BODY = 512_000_000
-"""A Gmail message has at most 150 MB (https://developers.google.com/workspace/gmail/api/guides/uploads), a third more
-in base64.
+LARGEST_BODY = 512_000_000
+"""Bytes above which a body is given up. A Gmail message has at most 150 MB
+(https://developers.google.com/workspace/gmail/api/guides/uploads), a third more in base64.
 """
 
 _CHUNK = 256_000
+_GZIP = 31  # zlib's word for a gzip header
 _IDLE_S = 120.0
 
 Admit = Callable[[], None]
@@ -79,11 +80,13 @@ class Transport:
         max_connections: int = 64,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        largest_body: int = LARGEST_BODY,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._max_connections = max_connections
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._largest_body = largest_body
         self._tls = tls
         self._lock = threading.Lock()
         self._idle: dict[str, list[tuple[float, http.client.HTTPConnection]]] = {}
@@ -138,7 +141,7 @@ class Transport:
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
                 raise _DroppedError from error
             response = Response(answer.status, answer.getheaders())
-            content = _body(answer, response, admit)
+            content = _body(answer, response, admit, self._largest_body)
             keep = not answer.will_close
             return response, content
         except (OSError, http.client.HTTPException, zlib.error) as error:
@@ -209,39 +212,49 @@ def _is_readable(connection: http.client.HTTPConnection) -> bool:
     return bool(poll.poll(0))
 
 
-def _body(answer: http.client.HTTPResponse, response: Response, admit: Admit | None) -> bytes:
-    announced = answer.length
-    if announced is not None and announced <= SMALL_BODY:
-        content = answer.read()
-        response.wire_bytes = len(content)
-        return _inflated(content) if response.get("content-encoding") == "gzip" else content
-    return _large_body(answer, response, admit)
+def _body(answer: http.client.HTTPResponse, response: Response, admit: Admit | None, largest: int) -> bytes:
+    """The body, decompressed. A small one of known length is read at once, others chunk by chunk.
 
-
-def _large_body(answer: http.client.HTTPResponse, response: Response, admit: Admit | None) -> bytes:
-    """A body of unknown or great length, chunk by chunk; `admit` is asked once it proves to be large."""
+    `admit` is asked once a body proves to be large.
+    """
     announced = answer.length
-    inflate = zlib.decompressobj(wbits=31) if response.get("content-encoding") == "gzip" else None
-    content = bytearray()
-    while chunk := answer.read(_CHUNK):
+    is_small = announced is not None and announced <= SMALL_BODY
+    content = _Content(is_gzip=response.get("content-encoding") == "gzip", largest=largest)
+    while chunk := answer.read(None if is_small else _CHUNK):
         response.wire_bytes += len(chunk)
-        content += inflate.decompress(chunk) if inflate is not None else chunk
-        if len(content) > SMALL_BODY and admit is not None:
+        content.add(chunk)
+        if content.size > SMALL_BODY and admit is not None:
             admit()
             admit = None
-        if len(content) > _LARGEST_BODY:
-            raise http.client.HTTPException
-    if (announced is not None and response.wire_bytes < announced) or (inflate is not None and not inflate.eof):
+    if announced is not None and response.wire_bytes < announced:
         raise http.client.IncompleteRead(b"")
-    return bytes(content)
+    return content.whole()
 
 
-def _inflated(content: bytes) -> bytes:
-    inflate = zlib.decompressobj(wbits=31)
-    inflated = inflate.decompress(content)
-    if not inflate.eof:
-        raise http.client.IncompleteRead(b"")
-    return inflated
+class _Content:
+    """Puts a body together from what comes over the wire."""
+
+    def __init__(self, *, is_gzip: bool, largest: int) -> None:
+        self._inflate = zlib.decompressobj(wbits=_GZIP) if is_gzip else None
+        self._largest = largest
+        self._pieces: list[bytes] = []
+        self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        piece = chunk if self._inflate is None else self._inflate.decompress(chunk, self._largest + 1 - self.size)
+        self._pieces.append(piece)
+        self.size += len(piece)
+        if self.size > self._largest:
+            raise _TooLargeError
+
+    def whole(self) -> bytes:
+        if self._inflate is not None and self._pieces and not self._inflate.eof:
+            raise http.client.IncompleteRead(b"")
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+
+class _TooLargeError(http.client.HTTPException):
+    """The body is larger than anything that Gmail has to say."""
 
 
 def _described(error: Exception) -> str:
@@ -252,4 +265,6 @@ def _described(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, http.client.IncompleteRead | zlib.error):
         return "the answer was cut off"
+    if isinstance(error, _TooLargeError):
+        return "the answer is too large"
     return f"{type(error).__name__}"
