@@ -4,8 +4,9 @@ Pure: no network, no files, no environment. Nothing raises because of what the b
 is recorded as defects.
 """
 
+from mail_ingest.mime.defects import DEFECTS
 from mail_ingest.mime.message import Address, Attachment, ParsedMessage
 from mail_ingest.mime.parser import PARSER_VERSION, parse
 from mail_ingest.mime.readable import html_to_text
 
-__all__ = ["PARSER_VERSION", "Address", "Attachment", "ParsedMessage", "html_to_text", "parse"]
+__all__ = ["DEFECTS", "PARSER_VERSION", "Address", "Attachment", "ParsedMessage", "html_to_text", "parse"]

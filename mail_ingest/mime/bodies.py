@@ -59,11 +59,13 @@ class _Reader:
         self.defects = defects
         self.charsets: dict[str, None] = {}
         self.leaves: list[Part] = []
+        self.blank: set[int] = set()
 
     def read(self, root: Part) -> Bodies:
         plain, rich = self._show(root, first=True, container="")
         html = [shown for shown in rich if shown.is_html]
-        seen = {id(shown.part) for shown in (*plain, *html)}
+        # A blank alternative that was passed over is nothing to attach.
+        seen = {id(shown.part) for shown in (*plain, *html)} | self.blank
         attached = [part for part in self.leaves if id(part) not in seen]
         return Bodies(plain, html, tuple(self.charsets), attached)
 
@@ -93,6 +95,8 @@ class _Reader:
         if is_html and not data.isascii():
             hint = declared_in_html(data) or hint
         text = decode(data, label, self.defects, hint)
+        if not text.strip():
+            self.blank.add(id(part))
         return _Shown(part, is_html, _with_line_feeds(text) if "\r" in text else text)
 
 
@@ -114,7 +118,7 @@ def _is_shown(part: Part, first: bool, container: str) -> bool:
 def _plainest(views: list[list[_Shown]]) -> list[_Shown]:
     """The alternatives without HTML, unless all of them are blank."""
     chosen = [shown for view in views if not any(s.is_html for s in view) for shown in view]
-    if any(shown.text and not shown.text.isspace() for shown in chosen):
+    if any(shown.text.strip() for shown in chosen):
         return chosen
     return next((view for view in views if any(s.is_html for s in view)), chosen)
 

@@ -26,6 +26,9 @@ _ENVELOPE = (b"From ", b">From ")
 _CHARSET = re.compile(rb"""charset\s{0,9}=\s{0,9}["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _CHARSET_WITHIN = 65_536
 
+# A header but for foreign characters in its name.
+_MISNAMED = re.compile(rb"[^\s:]++[ \t]*+:")
+
 # After a line that is no header, one of these shows that the headers go on.
 _FAMILIAR = re.compile(
     rb"(?:x-[!-9;-~]++|arc-[!-9;-~]++|content-[!-9;-~]++|list-[!-9;-~]++|resent-[!-9;-~]++|received|return-path"
@@ -133,16 +136,16 @@ def _line_by_line(source: bytes, start: int, end: int, defects: set[Defect]) -> 
             else:
                 defects.add("long-header")
         elif field is not None:
-            size = len(text)
-            if len(names) < MAX_HEADERS:
-                names.append(field[1].decode("ascii"))
-                pieces.append([text[field.end() :]])
-            else:
-                size = 4 * MAX_HEADER_CHARS
+            if len(names) >= MAX_HEADERS:
                 defects.add("too-many-headers")
+                position = _blank_line(source, position, end)[1]
+                break
+            size = len(text)
+            names.append(field[1].decode("ascii"))
+            pieces.append([text[field.end() :]])
         elif position == start and text.startswith(_ENVELOPE):
             defects.add("mbox-envelope")
-        elif _FAMILIAR.match(source, line.end(), end) is not None:
+        elif _MISNAMED.match(text) or _FAMILIAR.match(source, line.end(), end) is not None:
             defects.add("bad-header-line")
         else:
             if names:

@@ -14,6 +14,8 @@ from resiliparse.extract.html2text import extract_plain_text
 from mail_ingest.mime.defects import Defect
 from mail_ingest.mime.tangled import cut_tags, is_tangled
 
+MAX_HTML_CHARS = 4_000_000
+
 _DEEPEST_QUOTE = 10
 
 _HIDDEN = [
@@ -33,6 +35,7 @@ _OURS = re.compile(f"[{_OPEN}{_CLOSE}]")
 _CELL_START = re.compile(r"(<[tT][dDhH]\b[^<>]*+>)(?:\s*+<(?:[pP]|[dD][iI][vV])\b[^<>]*+>){1,4}+")
 _CELL_END = re.compile(r"(?:</(?:[pP]|[dD][iI][vV])>\s*+){1,4}+(?=</[tT][dDhH]>)")
 
+_DATA_URI = re.compile(r"data:[^\s\"'<>]{500,}+")
 _TARGET = re.compile(r" \(([^\s()]{0,2000})\)")
 _INVISIBLE = re.compile("[\u00ad\u034f\u200b\u2060\ufeff]|\u200c(?=[\\s\u00a0\u034f\u200b-\u200d])")
 
@@ -47,9 +50,17 @@ def html_to_text(html: str) -> str:
 
 
 def render(html: str, defects: set[Defect]) -> str:
-    """The same, with the defect "tangled-html" where the layout had to be given up."""
+    """The same, with the defect "tangled-html" where the layout had to be given up.
+
+    At most the first MAX_HTML_CHARS are read, embedded images not counted.
+    """
     if not html.isascii():
         html = _OURS.sub("", html.encode("utf-8", "replace").decode("utf-8"))
+    if len(html) > MAX_HTML_CHARS:
+        html = _DATA_URI.sub("", html)
+        if len(html) > MAX_HTML_CHARS:
+            defects.add("long-html")
+            html = html[:MAX_HTML_CHARS]
     if is_tangled(html):
         defects.add("tangled-html")
         return _tidy(cut_tags(html))

@@ -24,14 +24,23 @@ MAX_PARTS = 5_000
 # have this many times the bytes of the whole.
 MAX_UNPACKED = 3
 
-_LINE_END = re.compile(rb"[ \t]*+(?:\r\n|\n|\r|\Z)")
-_TYPE = re.compile(r"[^\s/;,]+/[^\s/;,]+")
+# What may follow a delimiter on its line: nothing, or after white space anything (RFC 2046, 5.1.1).
+_LINE_END = re.compile(rb"(?:[ \t][^\r\n]*+)?(?:\r\n|\n|\r|\Z)")
+_TYPE = re.compile(r"[^\s/;,]++/[^\s/;,]++")
 _TOKEN = re.compile(r"[^\s;(]*")
 
 
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODINGS = frozenset({"", "7bit", "8bit", "base64", "quoted-printable"})
 _NO_PARAMETERS: Mapping[str, str] = {}
+
+
+def _repaired_type(value: str) -> tuple[str, Mapping[str, str]]:
+    """Type and parameters of a Content-Type that is not in order; text/plain when no type leads it."""
+    found = _TYPE.match(value)
+    if found is None:
+        return "text/plain", _NO_PARAMETERS
+    return found[0].lower(), parse_parameters(f"; {value[found.end() :]}", set())[1]
 
 
 @dataclass(slots=True)
@@ -95,7 +104,7 @@ class Splitter:
             kind, parameters = parse_parameters(value, self.defects)
             if _TYPE.fullmatch(kind) is None:
                 self.defects.add("bad-content-type")
-                kind = "text/plain"
+                kind, parameters = _repaired_type(value)
         way, filename = "", ""
         if value := first.get("content-disposition"):
             way, described = parse_parameters(value, self.defects)
@@ -119,19 +128,21 @@ class Splitter:
 
     def _multipart(self, part: Part, depth: int) -> None:
         source, start, end = part.source, part.start, part.end
-        boundary = part.parameters.get("boundary", "").rstrip()
-        if not boundary:
+        boundary = part.parameters.get("boundary", "")
+        if boundary.endswith((" ", "\t")) and source.find(f"--{boundary}".encode(), start, end) < 0:
+            boundary = boundary.rstrip()
+        if not boundary.strip():
             self.defects.add("missing-boundary")
             part.content_type = "text/plain"
             return
         delimiter = b"--" + boundary.encode("utf-8", "replace")
         ranges = self._ranges(source, start, end, delimiter)
-        if not ranges and part.encoding in ("base64", "quoted-printable") and self._may_unpack(end - start):
+        if ranges is None and part.encoding in ("base64", "quoted-printable") and self._may_unpack(end - start):
             source = decode_transfer(source[start:end], part.encoding, self.defects)
             ranges = self._ranges(source, 0, len(source), delimiter)
-            if ranges:
+            if ranges is not None:
                 self.defects.add("encoded-multipart")
-        if not ranges:
+        if ranges is None:
             self.defects.add("boundary-not-found")
             part.content_type = "text/plain"
             return
@@ -143,9 +154,12 @@ class Splitter:
                 break
             part.children.append(self._part(source, first, last, f"{prefix}{number}", default, depth + 1))
 
-    def _ranges(self, source: bytes, start: int, end: int, delimiter: bytes) -> list[tuple[int, int]]:
-        """Offsets of the parts between the delimiter lines."""
-        ranges = []
+    def _ranges(self, source: bytes, start: int, end: int, delimiter: bytes) -> list[tuple[int, int]] | None:
+        """Offsets of the parts between the delimiter lines; None when no part begins.
+
+        Two delimiter lines without anything between count as one.
+        """
+        ranges: list[tuple[int, int]] = []
         begun = -1
         position = start
         while (found := source.find(delimiter, position, end)) >= 0:
@@ -161,16 +175,17 @@ class Splitter:
                 if last > begun and source[last] == 10 and source[last - 1] == 13:
                     last -= 1
                 ranges.append((begun, last))
-            position = begun = line_end.end()
             if closing:
-                return ranges
+                return ranges if begun >= 0 else None
+            position = begun = line_end.end()
             if len(ranges) >= MAX_PARTS:
                 self.defects.add("too-many-parts")
                 return ranges
-        if begun >= 0:
-            self.defects.add("missing-close-boundary")
-            if begun < end:
-                ranges.append((begun, end))
+        if begun < 0:
+            return None
+        self.defects.add("missing-close-boundary")
+        if begun < end:
+            ranges.append((begun, end))
         return ranges
 
     def _message(self, part: Part, depth: int) -> None:

@@ -9,8 +9,10 @@ import pybase64
 
 from mail_ingest.mime.defects import Defect
 
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NOT_BASE64 = bytes(byte for byte in range(256) if byte not in _ALPHABET)
 _RUN = re.compile(rb"[^=]+")
+_MAX_RUNS = 3_000_000
 _SPACE_AFTER_SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary", "7-bit", "8-bit", "none", "plain"})
 _UU = frozenset({"x-uuencode", "uuencode", "x-uue", "uue"})
@@ -48,9 +50,12 @@ def _repair_base64(data: bytes, defects: set[Defect]) -> bytes:
     Some encoders pad every line, so a second run counts when it is sound base64. Otherwise it is a footer that a
     mailing list put after the encoded text, and is dropped.
     """
-    out: list[bytes] = []
-    for run in _RUN.finditer(data):
-        clean = _NOT_BASE64.sub(b"", run[0])
+    out = bytearray()
+    for number, run in enumerate(_RUN.finditer(data)):
+        if number >= _MAX_RUNS:
+            defects.add("bad-base64")
+            break
+        clean = run[0].translate(None, _NOT_BASE64)
         if len(clean) != len(run[0].translate(None, b"\r\n" if out else b"\r\n \t")):
             defects.add("dirty-base64")
             if out:
@@ -60,8 +65,8 @@ def _repair_base64(data: bytes, defects: set[Defect]) -> bytes:
         if len(clean) % 4 == 1:
             clean = clean[:-1]
         if clean:
-            out.append(pybase64.b64decode(clean + b"=" * (-len(clean) % 4)))
-    return b"".join(out)
+            out += pybase64.b64decode(clean + b"=" * (-len(clean) % 4))
+    return bytes(out)
 
 
 def decode_quoted_printable(data: bytes, defects: set[Defect]) -> bytes:
