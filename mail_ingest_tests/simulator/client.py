@@ -35,6 +35,9 @@ class Client:
         self.token = token
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
 
+    def close(self) -> None:
+        self._connection.close()
+
     def request(
         self, verb: str, path: str, body: bytes | dict[str, Any] | None = None, headers: dict[str, str] | None = None
     ) -> Answer:

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,5 +18,19 @@ def box(gmail: Simulator) -> Mailbox:
 
 
 @pytest.fixture
-def client(gmail: Simulator, box: Mailbox) -> Client:
-    return Client(gmail.url, box.token)
+def connect(gmail: Simulator) -> Iterator[Callable[[str | None], Client]]:
+    """Makes clients for tokens; they are closed after the test."""
+    clients: list[Client] = []
+
+    def make(token: str | None) -> Client:
+        clients.append(Client(gmail.url, token))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(connect: Callable[[str | None], Client], box: Mailbox) -> Client:
+    return connect(box.token)

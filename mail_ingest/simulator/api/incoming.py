@@ -7,20 +7,19 @@ from typing import Any
 
 from mail_ingest.simulator.api.context import Context
 from mail_ingest.simulator.mail import ids, mime
-from mail_ingest.simulator.mail.content import with_crlf
 from mail_ingest.simulator.wire import errors
 from mail_ingest.simulator.wire.encoding import from_base64url
 
 
 def incoming_message(ctx: Context, resource: Mapping[str, Any]) -> bytes:
-    """The bytes of the message with CRLF line ends."""
+    """The bytes of the message."""
     if ctx.media is not None:
-        return with_crlf(ctx.media)
+        return ctx.media
     raw = resource.get("raw")
     if not isinstance(raw, str) or not raw:
         raise errors.invalid("'raw' RFC822 payload message string or uploading message via /upload/* URL required")
     try:
-        return with_crlf(from_base64url(raw))
+        return from_base64url(raw)
     except ValueError:
         raise errors.bad_value("message.raw", "TYPE_BYTES", "Base64 decoding failed") from None
 

@@ -38,7 +38,7 @@ def get_attachment(ctx: Context) -> Json:
     found = ctx.tokens.attachments.get(ctx.path[1])
     if found is None or found[:2] != (ctx.box.address, slot):
         raise errors.invalid("Invalid attachment token")
-    message = mime.parse(ctx.state.contents.raw(slot))
+    message = mime.parse(ctx.state.contents.as_received(slot))
     data = mime.handed_out(next(part for part_id, part in mime.walk(message) if part_id == found[2]))
     return {"size": len(data), "data": base64url(data, padded=ctx.switches.base64_padding)}
 
@@ -76,10 +76,10 @@ def message_resource(ctx: Context, slot: int, form: str) -> Json:
     else:
         answer["snippet"] = ctx.box.snippets.of(slot)
     if form == "metadata":
-        answer["payload"] = _metadata_payload(raw, ctx.params.texts("metadataHeaders"))
+        answer["payload"] = _metadata_payload(state.contents.as_received(slot), ctx.params.texts("metadataHeaders"))
     elif form == "full":
         answer["payload"] = full_payload(
-            mime.parse(raw),
+            mime.parse(state.contents.as_received(slot)),
             attachment_id=lambda part_id: ctx.tokens.attachments.put((ctx.box.address, slot, part_id)),
             large_text_bytes=ctx.switches.large_text_bytes,
             padded=ctx.switches.base64_padding,

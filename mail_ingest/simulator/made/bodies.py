@@ -96,11 +96,12 @@ class GeneratedMail:
 
     def _alternative(self, line: int, size: int, draw: bytes) -> tuple[bytes, bytes]:
         boundary = b"000000000000" + draw[8:14].hex().encode()
+        count = pool("plain").lines_in(line, size // 3)
         body = b"".join(
             (
                 b"--", boundary, b'\r\nContent-Type: text/plain; charset="UTF-8"\r\n\r\n',
-                pool("plain").cut(line, size // 3),
-                b"\r\n--", boundary, _HTML_PART_HEADERS, _HTML_HEAD, pool("html").cut(line, size * 2 // 3), _HTML_FOOT,
+                pool("plain").lines(line, count),
+                b"\r\n--", boundary, _HTML_PART_HEADERS, _HTML_HEAD, pool("html").lines(line, count), _HTML_FOOT,
                 b"\r\n--", boundary, b"--\r\n",
             )
         )  # fmt: skip

@@ -35,6 +35,16 @@ class Pool:
             end += len(line) + 2
             self._ends.append(end)
 
+    def lines_in(self, first_line: int, size_bytes: int) -> int:
+        """How many lines from a line on make up about so many bytes; never goes past the end of the pool."""
+        first = first_line % self.line_count
+        return min(bisect_left(self._ends, self._ends[first] + size_bytes), self.line_count) - first
+
+    def lines(self, first_line: int, count: int) -> bytes:
+        """So many lines from a line on, as far as there are any."""
+        first = first_line % self.line_count
+        return self.data[self._ends[first] : self._ends[min(first + count, self.line_count)]]
+
     def cut(self, first_line: int, size_bytes: int) -> bytes:
         """About `size_bytes` of whole lines from a line on, at least one; goes round at the end of the pool."""
         begin = self._ends[first_line % self.line_count]
@@ -96,7 +106,8 @@ def _plain() -> Pool:
 
 
 def _english_html() -> Pool:
-    lines = _sentences(vocabulary.ENGLISH, 90, 2)
+    """Line by line what the plain pool says."""
+    lines = pool("plain").texts
     return Pool((_quoted(_paragraph(line), "ascii") for line in lines), lines)
 
 

@@ -65,10 +65,14 @@ class Contents:
         self._single.pop(slot, None)
 
     def raw(self, slot: int) -> bytes:
+        """The message with CRLF line ends, as `format=raw` gives it."""
         single = self._single.get(slot)
-        if single is not None:
-            return single
-        return self._source(slot).raw(slot)
+        return self._source(slot).raw(slot) if single is None else with_crlf(single)
+
+    def as_received(self, slot: int) -> bytes:
+        """The message with the line ends it came with: recorded bodies of mail sent through the API have bare LF."""
+        single = self._single.get(slot)
+        return self._source(slot).raw(slot) if single is None else single
 
     def preview(self, slot: int) -> str | None:
         return None if slot in self._single else self._source(slot).preview(slot)

@@ -13,7 +13,6 @@ from mail_ingest.simulator.made.plan import make_plan
 from mail_ingest.simulator.mail import bulk, ids
 from mail_ingest.simulator.mail.access import Access
 from mail_ingest.simulator.mail.compose import DEFAULT_SENDER, compose
-from mail_ingest.simulator.mail.content import with_crlf
 from mail_ingest.simulator.mail.drafts import Drafts
 from mail_ingest.simulator.mail.history import Change, ChangeKind
 from mail_ingest.simulator.mail.label_verbs import LabelVerbs
@@ -118,7 +117,7 @@ class Mailbox(Truth, Access):
         """A message arrives; returns its id. Attachments are (file name, MIME type, bytes).
 
         With `internal_date` it arrived then, and its id says so too; with `imported` it arrives now and only its
-        internal date is old. `raw` gives the bytes as they are (line ends become CRLF); `message_id` forces the
+        internal date is old. `raw` gives the bytes as they are; `message_id` forces the
         Gmail id.
         """
         with self.lock:
@@ -132,10 +131,10 @@ class Mailbox(Truth, Access):
                 )  # fmt: skip
             thread = None if thread_id is None else self._number(thread_id)
             if message_id is not None:
-                change = self.state.insert_known(self._number(message_id), date_ms, labels, with_crlf(raw), thread)
+                change = self.state.insert_known(self._number(message_id), date_ms, labels, raw, thread)
             else:
                 arrival_ms = now_ms if imported else None
-                change = self.state.insert(date_ms, labels, with_crlf(raw), thread, arrival_ms)
+                change = self.state.insert(date_ms, labels, raw, thread, arrival_ms)
             return self.arrive(change)
 
     # changing

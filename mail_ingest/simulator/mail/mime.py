@@ -13,6 +13,7 @@ from email.policy import compat32
 Parsed = Message
 """A message or part as the standard library parses it."""
 
+_END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(r"\r?\n[ \t]*")
 
 
@@ -22,7 +23,7 @@ def parse(raw: bytes) -> Parsed:
 
 def parse_headers(raw: bytes) -> Parsed:
     """The headers alone, without looking at the body."""
-    head, _, _ = raw.partition(b"\r\n\r\n")
+    head = _END_OF_HEADERS.split(raw, maxsplit=1)[0]
     return HeaderParser(policy=compat32).parsestr(head.decode("utf-8", "surrogateescape"), headersonly=True)
 
 
