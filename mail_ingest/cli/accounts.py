@@ -11,7 +11,6 @@ import typer
 from mail_ingest.accounts import Registry, authorized_user, service_account, token_env
 from mail_ingest.cli.output import print_json, print_table, say
 from mail_ingest.errors import ConfigError
-from mail_ingest.ingest.scope import parse_since
 from mail_ingest.settings import load_settings
 
 app = typer.Typer(help="Registers mailboxes and shows the state they are in.", no_args_is_help=True)
@@ -39,6 +38,8 @@ def add(
     given = [value for value in (authorized_user_file, service_account_file, token_variable) if value is not None]
     if len(given) != 1:
         raise ConfigError("account add takes exactly one of --authorized-user, --service-account and --token-env")
+    from mail_ingest.ingest.scope import parse_since
+
     parse_since(content_since)
     if authorized_user_file is not None:
         credential = authorized_user(authorized_user_file)

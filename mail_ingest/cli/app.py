@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from mail_ingest import __version__
@@ -56,12 +55,9 @@ def main() -> None:
         # outside click's standalone mode an Exit comes back as its code
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         fail("interrupted; what was loaded stays, the next sync goes on from there")
         sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_USAGE)
     except ConfigError as error:
         fail(str(error))
         sys.exit(EXIT_USAGE)
@@ -71,3 +67,10 @@ def main() -> None:
     except MailIngestError as error:
         fail(str(error))
         sys.exit(EXIT_FAILED)
+    except Exception as error:
+        # typer brings a click of its own, whose exceptions have no public name; a usage error can show itself
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(EXIT_USAGE)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mail_ingest.accounts import Account
 from mail_ingest.cli.output import ProgressReport, configure_logging, fail, print_json, print_table, say
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
-from mail_ingest.ingest import Engine, SyncOptions, SyncRun
+from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.run import Mode
 from mail_ingest.ingest.scope import account_horizon, parse_since
-from mail_ingest.ingest.verify import verify_account
 from mail_ingest.settings import load_settings
 from mail_ingest.warehouse.queries import Scope
+
+if TYPE_CHECKING:
+    from mail_ingest.accounts import Account
+    from mail_ingest.ingest import Engine
 
 Addresses = Annotated[
     list[str] | None, typer.Argument(help="Mailboxes; all active ones without any.", metavar="ADDRESS")
@@ -40,8 +42,7 @@ def sync(
     as_json: AsJson = False,
 ) -> None:
     """Syncs mailboxes in this process: state first, then content until the backlog or the limit is done."""
-    settings = load_settings()
-    configure_logging(settings.log)
+    engine = _engine(wait)
     if mode not in _MODES:
         raise ConfigError(f"--mode is {mode!r}; it takes auto, partial or full")
     options = SyncOptions(
@@ -50,20 +51,39 @@ def sync(
         since=parse_since(since) if since else None,
         label=label,
     )
-    engine = Engine(settings, wait_s=wait)
     accounts = engine.accounts(addresses or [])
-    if not accounts:
-        raise ConfigError(
-            "there is no active account to sync; `mail-ingest account list` shows why, `account add` adds one"
-        )
+    skipped = [] if addresses else [account for account in engine.registry.list() if account.state != "active"]
+    if not accounts and not skipped:
+        raise ConfigError("there is no account to sync; `mail-ingest account add` registers one")
+    if not as_json:
+        for account in skipped:
+            say(f"{account.account_id}: skipped, {account.state}. {account.state_reason}".rstrip())
     engine.check_warehouse()
     with ProgressReport(live=False if as_json else None) as progress:
         runs = engine.sync(
             accounts, options, on_progress=progress, on_done=lambda run: None if as_json else _report(run)
         )
     if as_json:
-        print_json({"runs": [run.as_json() for run in runs], "units": sum(run.spent.total().units for run in runs)})
+        print_json(
+            {
+                "runs": [run.as_json() for run in runs],
+                "skipped": [
+                    {"account_id": account.account_id, "state": account.state, "reason": account.state_reason}
+                    for account in skipped
+                ],
+                "units": sum(run.spent.total().units for run in runs),
+            }
+        )
     raise typer.Exit(_exit_code(runs))
+
+
+def _engine(wait_s: float) -> Engine:
+    """The engine, imported here because dlt takes a second to import."""
+    from mail_ingest.ingest.engine import Engine
+
+    settings = load_settings()
+    configure_logging(settings.log)
+    return Engine(settings, wait_s=wait_s)
 
 
 def _report(run: SyncRun) -> None:
@@ -98,9 +118,7 @@ def status(
     wait: Wait = 60.0,
 ) -> None:
     """Shows each mailbox: cursor, last sync, backlog, failures, units spent."""
-    settings = load_settings()
-    configure_logging(settings.log)
-    engine = Engine(settings, wait_s=wait)
+    engine = _engine(wait)
     accounts = [engine.registry.get(address)] if address else engine.registry.list()
     rows = [_status(engine, account) for account in accounts]
     if as_json:
@@ -176,13 +194,13 @@ def verify(
     wait: Wait = 60.0,
 ) -> None:
     """Sweeps mailboxes and prints the drift between each and the warehouse; exit code 1 unless it is zero."""
-    settings = load_settings()
-    configure_logging(settings.log)
-    engine = Engine(settings, wait_s=wait)
+    engine = _engine(wait)
     accounts = engine.accounts([address] if address else [])
     if not accounts:
         raise ConfigError("there is no active account to verify; `mail-ingest account list` shows why")
     engine.check_warehouse()
+    from mail_ingest.ingest.verify import verify_account
+
     drifts, failed, busy = [], False, False
     for account in accounts:
         try:

@@ -242,6 +242,9 @@ class Engine:
                 self.registry.set_state(account.account_id, "needs_reauth", run.error)
             elif isinstance(failure, AccountError):
                 self.registry.set_state(account.account_id, "parked", run.error)
+            if failure is None and account.state in ("needs_reauth", "parked", "cooling_down"):
+                # a person asked for it by name, and it works again
+                self.registry.resume(account.account_id)
             if failure is None and not run.changed_anything:
                 self.registry.checked(account.account_id)
                 return

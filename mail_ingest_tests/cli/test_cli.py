@@ -1,0 +1,318 @@
+"""The command line as people and scripts use it: real processes, exit codes, one JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest.warehouse.locks import Locks
+from mail_ingest_tests.conftest import ADDRESS
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(environment: dict[str, str], box: Mailbox, tmp_path: Path) -> Run:
+    """Runs `mail-ingest` in a folder of its own."""
+
+    def call(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "mail_ingest.cli", *arguments],
+            env={**os.environ, "ADA_TOKEN": box.token, "COLUMNS": "200", **environment, **variables},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def registered(run: Run) -> Run:
+    done = run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN")
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def test_the_usual_day(registered: Run, box: Mailbox, gmail: Simulator) -> None:
+    box.generate(40, seed=31)
+
+    listed = json.loads(registered("account", "list", "--json").stdout)
+    assert [account["account_id"] for account in listed["accounts"]] == [ADDRESS]
+
+    first = registered("sync", "--json")
+    assert first.returncode == 0, first.stderr
+    report = json.loads(first.stdout)
+    assert report["runs"][0]["contents_stored"] == 40
+    assert report["units"] == gmail.units()
+
+    second = registered("sync")
+    assert second.returncode == 0
+    assert "2 units in 2 calls" in second.stdout
+
+    status = json.loads(registered("status", "--json").stdout)["accounts"][0]
+    assert (status["state"], status["backlog"], status["failures"]) == ("active", 0, 0)
+    assert status["cursor"] == str(box.history_id)
+    assert status["units_24h"] == report["units"]
+
+    verified = registered("verify", "--json")
+    assert verified.returncode == 0
+    assert json.loads(verified.stdout)["drift"] == 0
+
+    box.delete(next(iter(box.messages())))
+    drifted = registered("verify", "--json")
+    assert drifted.returncode == 1
+    assert json.loads(drifted.stdout)["accounts"][0]["extra"] == 1
+
+    assert registered("account", "remove", ADDRESS).returncode == 0
+    assert json.loads(registered("account", "list", "--json").stdout) == {"accounts": []}
+
+
+def test_a_limit_ends_well_with_outcome_partial(registered: Run, box: Mailbox) -> None:
+    box.generate(10, seed=31)
+
+    done = registered("sync", ADDRESS, "--max-messages", "4", "--json")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["runs"][0]["outcome"] == "partial"
+
+
+def test_an_unknown_account_is_wrong_usage(registered: Run, gmail: Simulator) -> None:
+    done = registered("sync", "nobody@example.com", ADDRESS)
+
+    assert done.returncode == 2
+    assert "nobody@example.com is not registered" in done.stderr
+    assert gmail.calls() == 0, "an account was started"
+
+
+def test_no_account_at_all_is_wrong_usage(run: Run) -> None:
+    done = run("sync")
+
+    assert done.returncode == 2
+    assert "account add" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["account", "add", "not an address", "--token-env", "X"], "is no mail address"),
+        (["account", "add", "bob@example.com"], "exactly one of"),
+        (["account", "add", "bob@example.com", "--authorized-user", "missing.json"], "missing.json cannot be read"),
+        (["account", "add", "bob@example.com", "--token-env", "X", "--content-since", "soon"], "is no date"),
+        (["sync", "--mode", "sideways"], "takes auto, partial or full"),
+        (["no-such-command"], "No such command"),
+    ],
+)
+def test_wrong_usage_exits_with_two_and_one_sentence(run: Run, arguments: list[str], says: str) -> None:
+    done = run(*arguments)
+
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAIL_INGEST_GMAIL_URL", "ftp://example.com"),
+        ("MAIL_INGEST_GMAIL_URL", "http://gmail.example.com"),
+        ("MAIL_INGEST_QUOTA", "plenty"),
+        ("MAIL_INGEST_WAREHOUSE", "mysql://u:s3cret-word@h/db"),
+        ("MAIL_INGEST_LOG", "xml"),
+        ("MAIL_INGEST_CONTENT_START", "April"),
+    ],
+)
+def test_a_wrong_setting_names_its_variable_and_no_secret(registered: Run, name: str, value: str) -> None:
+    done = registered("sync", **{name: value})
+
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert "s3cret-word" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_quota_cannot_be_switched_off_for_gmail_itself(registered: Run) -> None:
+    done = registered("sync", MAIL_INGEST_GMAIL_URL="https://gmail.example.com", MAIL_INGEST_QUOTA="off")
+
+    assert done.returncode == 2
+    assert "loopback" in done.stderr
+
+
+def test_a_warehouse_that_is_no_warehouse_stops_before_any_account(
+    registered: Run, tmp_path: Path, gmail: Simulator
+) -> None:
+    broken = tmp_path / "broken.duckdb"
+    broken.write_bytes(b"this is no database" * 1_000)
+
+    done = registered("sync", MAIL_INGEST_WAREHOUSE=f"duckdb:///{broken}")
+
+    assert done.returncode == 2
+    assert "broken.duckdb cannot be opened" in done.stderr
+    assert gmail.calls() == 0
+
+
+@pytest.fixture
+def duckdb_shell(environment: dict[str, str]) -> Iterator[Callable[[], None]]:
+    """Another program that has the warehouse open, as a DuckDB shell would."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def open_file() -> None:
+        path = Path(environment["MAIL_INGEST_HOME"]) / "warehouse.duckdb"
+        code = f"import duckdb, sys; kept = duckdb.connect({str(path)!r}); print('open', flush=True); sys.stdin.read()"
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+
+    yield open_file
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_warehouse_held_by_another_program_exits_with_three(
+    registered: Run, duckdb_shell: Callable[[], None]
+) -> None:
+    assert registered("sync").returncode == 0
+    duckdb_shell()
+
+    done = registered("sync", "--wait", "1")
+
+    assert done.returncode == 3
+    assert "has the warehouse" in done.stderr
+
+
+def test_an_account_held_by_another_process_exits_with_three(
+    registered: Run, environment: dict[str, str], box: Mailbox
+) -> None:
+    box.generate(3, seed=1)
+    locks = Locks(Path(environment["MAIL_INGEST_HOME"]) / "locks")
+
+    with locks.hold(f"account:{ADDRESS}"):
+        done = registered("sync", "--wait", "0.5")
+    assert done.returncode == 3
+    assert f"account:{ADDRESS}" in done.stderr
+
+    assert registered("sync").returncode == 0
+
+
+def test_state_lands_although_content_is_held_elsewhere(
+    registered: Run, environment: dict[str, str], box: Mailbox
+) -> None:
+    box.generate(3, seed=1)
+    locks = Locks(Path(environment["MAIL_INGEST_HOME"]) / "locks")
+
+    with locks.hold(f"content:{ADDRESS}"):
+        done = registered("sync", "--wait", "0.5", "--json")
+
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["runs"][0]["states_changed"] == 3
+
+
+def test_a_failed_account_outranks_a_busy_one_and_never_stops_the_others(
+    registered: Run, gmail: Simulator, environment: dict[str, str], box: Mailbox
+) -> None:
+    box.generate(3, seed=1)
+    broken, held = gmail.add_account("bob@example.com"), gmail.add_account("cyd@example.com")
+    registered("account", "add", "bob@example.com", "--token-env", "BOB_TOKEN")
+    registered("account", "add", "cyd@example.com", "--token-env", "CYD_TOKEN")
+    broken.disable_mail()
+    locks = Locks(Path(environment["MAIL_INGEST_HOME"]) / "locks")
+
+    with locks.hold("account:cyd@example.com"):
+        done = registered("sync", "--wait", "0.5", "--json", BOB_TOKEN=broken.token, CYD_TOKEN=held.token)
+
+    assert done.returncode == 1
+    outcomes = {run["account_id"]: run["outcome"] for run in json.loads(done.stdout)["runs"]}
+    assert outcomes == {ADDRESS: "success", "bob@example.com": "failed", "cyd@example.com": "busy"}
+
+
+def test_a_mailbox_without_gmail_is_parked_with_a_reason(registered: Run, box: Mailbox) -> None:
+    box.disable_mail()
+
+    done = registered("sync")
+
+    assert done.returncode == 1
+    assert "Mail service not enabled" in done.stderr
+    account = json.loads(registered("account", "list", "--json").stdout)["accounts"][0]
+    assert account["state"] == "parked"
+    skipped = registered("sync")
+    assert skipped.returncode == 0
+    assert "skipped, parked" in skipped.stdout
+
+
+def test_a_token_of_another_mailbox_reads_and_writes_nothing(registered: Run, box: Mailbox, gmail: Simulator) -> None:
+    box.generate(5, seed=1)
+    box.answer_as("mallory@example.com")
+
+    done = registered("sync", "--json")
+
+    assert done.returncode == 1
+    run = json.loads(done.stdout)["runs"][0]
+    assert run["error_class"] == "WrongMailboxError"
+    assert "mallory@example.com" in run["error"]
+    assert gmail.calls() == gmail.calls("getProfile") == 1
+
+
+def test_a_missing_token_and_a_wrong_key_fail_that_account_alone(registered: Run, box: Mailbox) -> None:
+    box.generate(2, seed=1)
+
+    done = registered("sync", ADA_TOKEN="")
+    assert done.returncode == 1
+    assert "ADA_TOKEN is not set" in done.stderr
+
+    done = registered("sync", MAIL_INGEST_KEY="A" * 43 + "=")
+    assert done.returncode == 1
+    assert ADDRESS in done.stderr
+
+    assert registered("sync").returncode == 0
+
+
+def test_revoked_credentials_need_a_person_and_work_again_after(registered: Run, box: Mailbox) -> None:
+    box.generate(2, seed=1)
+
+    done = registered("sync", ADA_TOKEN="no-token-at-all")
+    assert done.returncode == 1
+    assert "no-token-at-all" not in done.stderr
+    assert json.loads(registered("status", "--json").stdout)["accounts"][0]["state"] == "needs_reauth"
+
+    assert registered("sync", ADDRESS).returncode == 0
+    assert json.loads(registered("status", "--json").stdout)["accounts"][0]["state"] == "active"
+
+
+def test_another_deployment_may_not_write(registered: Run) -> None:
+    assert registered("sync").returncode == 0
+
+    done = registered("sync", MAIL_INGEST_ENV="staging")
+
+    assert done.returncode == 2
+    assert "'local'" in done.stderr
+    assert "'staging'" in done.stderr
+
+
+def test_logs_can_be_json_lines(registered: Run, box: Mailbox) -> None:
+    box.generate(3, seed=1)
+    assert registered("sync").returncode == 0
+    box.expire_history()
+    box.add(subject="s", sender="a@b.example", to=ADDRESS, body="x")
+    box.expire_history()
+
+    done = registered("sync", MAIL_INGEST_LOG="json")
+
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert any("has expired" in line["message"] for line in lines)
+
+
+def test_help_names_every_command_and_every_option(run: Run) -> None:
+    assert all(name in run("--help").stdout for name in ("account", "sync", "status", "verify", "simulator"))
+    options = run("sync", "--help").stdout
+    assert all(name in options for name in ("--mode", "--max-messages", "--since", "--label", "--wait", "--json"))
