@@ -196,7 +196,9 @@ class Caller:
         if refusal.retry_at is not None:
             return max(refusal.retry_at, now + 1.0)
         left_s = (refusal.window_start or 0.0) + WINDOW_S - now
-        return now + (left_s + _CLOCK_SKEW_S if 0 < left_s <= WINDOW_S else WINDOW_S)
+        if not -WINDOW_S < left_s <= WINDOW_S:
+            return now + WINDOW_S
+        return now + max(left_s, 0.0) + _CLOCK_SKEW_S
 
     def _refresh(self, call: Call, refusal: Refusal, tries: _Tries, refused: str) -> None:
         """Gets another token, once per call; threads that were refused together refresh together."""

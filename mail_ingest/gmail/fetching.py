@@ -40,18 +40,20 @@ def fetch_all(message_ids: Iterable[str], get: Get, *, threads: int, max_waiting
                     crew.ask(next(ids))
             except StopIteration:
                 ids = iter(())
+            except Exception as error:  # noqa: BLE001  raised below
+                ended = error
             if crew.pending == 0:
                 break
             message_id, outcome = crew.next_outcome()
             if not isinstance(outcome, RawMessage | GmailError) or isinstance(outcome, _ENDS_ACCOUNT):
                 ended = ended or outcome
-            else:
-                failed = isinstance(outcome, ServerError) and outcome.reason != MALFORMED
-                failures_in_a_row = failures_in_a_row + 1 if failed else 0
-                if isinstance(outcome, ServerError) and failures_in_a_row >= 2 * threads:
-                    ended = ended or outcome
-                yield message_id, outcome
-            if ended is not None:
+                crew.recall()
+                continue
+            yield message_id, outcome
+            if not isinstance(outcome, ServerError) or outcome.reason == MALFORMED:
+                failures_in_a_row = 0
+            elif (failures_in_a_row := failures_in_a_row + 1) >= 2 * threads:
+                ended = ended or outcome
                 crew.recall()
     finally:
         crew.dismiss()

@@ -85,7 +85,8 @@ class QuotaGovernor:
         lane = self._lane(account_id)
         with self._lock:
             pace = self._project if whole_project else lane.pace
-            pace.close(until + self._lag)
+            now = self._now()
+            pace.close(now, until + self._lag)
 
     def in_flight(self, account_id: str, ceiling: int) -> InFlight:
         """The account's limiter of parallel calls; every client of the account shares it, the first one sets the

@@ -16,6 +16,7 @@ _PACE = 0.98
 """Share of the budget that the even pace spends; the rest is for a burst, and for calls that are late at the server."""
 
 _SLOWER = 0.8
+_SLOWEST = 0.2
 _RECOVERY_PER_WINDOW = 0.02
 
 
@@ -30,7 +31,7 @@ class Pace(Protocol):
         """Counts a call that leaves now."""
         ...
 
-    def close(self, until: float) -> None:
+    def close(self, now: float, until: float) -> None:
         """Lets nothing leave before `until`."""
         ...
 
@@ -47,7 +48,7 @@ class Unlimited:
     def sent(self, _now: float, _units: int, /) -> None:
         pass
 
-    def close(self, until: float) -> None:
+    def close(self, now: float, until: float) -> None:  # noqa: ARG002  only a pace has a now to slow down from
         self._closed_until = max(self._closed_until, until)
 
 
@@ -80,11 +81,14 @@ class Pacer:
         self._sent.append((now, units))
         self._sum += units
 
-    def close(self, until: float) -> None:
-        """Lets nothing leave before `until`, and goes slower for some minutes: others spend from the same limit."""
-        if until > self._closed_until:
-            self._slowed = max(self._slowdown(self._closed_until) * _SLOWER, 0.2)
-            self._closed_until = until
+    def close(self, now: float, until: float) -> None:
+        """Lets nothing leave before `until`, and goes slower for some minutes: others spend from the same limit.
+
+        Calls that were under way together are refused together; that slows down once.
+        """
+        if now >= self._closed_until:
+            self._slowed = max(self._slowdown(now) * _SLOWER, _SLOWEST)
+        self._closed_until = max(self._closed_until, until)
 
     def _rate(self, now: float) -> float:
         """Units a second."""

@@ -7,6 +7,7 @@ credentials. Importing the library takes a good part of a second, so it happens 
 from __future__ import annotations
 
 import functools
+import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -61,6 +62,8 @@ def service(url: str, user_agent: str = USER_AGENT) -> Service:
     """The resources under the API root `url`, built from the discovery document that the library carries."""
     from googleapiclient.discovery import build
 
+    # At DEBUG the library logs the address of every call, and with it what was searched for.
+    logging.getLogger("googleapiclient.discovery").setLevel(logging.INFO)
     model = _Model(user_agent, gzip=not is_loopback(url))
     root = build(
         "gmail",

@@ -100,6 +100,7 @@ class Seen:
     headers: dict[str, str]
     body: bytes
     connection: int
+    """The client's port, which tells connections apart."""
 
 
 Script = Callable[[Seen], Answer | None]
@@ -130,7 +131,7 @@ class Wire:
                 length = int(self.headers.get("content-length") or 0)
                 body = self.rfile.read(length)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                seen = Seen(self.command, self.path, headers, body, id(self.connection))
+                seen = Seen(self.command, self.path, headers, body, self.client_address[1])
                 wire.seen.append(seen)
                 answer = wire.script(seen)
                 if answer is None:

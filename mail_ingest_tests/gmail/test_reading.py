@@ -178,8 +178,8 @@ def test_messages_that_a_record_only_mentions_are_told_apart(
 
     records = client.list_history(start).records
 
-    assert [record.message_ids for record in records if not record.changes] == [(message_id,)]
-    assert [record.message_ids for record in records if record.changes] == [()]
+    assert {record.message_ids for record in records if not record.changes} == {(message_id,)}
+    assert {record.message_ids for record in records if record.changes} == {()}
 
 
 def test_expired_history_is_told_apart_from_gone_messages(client: GmailClient, box: Mailbox) -> None:

@@ -59,7 +59,7 @@ def test_lasting_failure_ends_as_server_error_after_the_given_tries(
     client = make_client(gmail.url, Tokens(box.token), clock, patience=Patience(attempts=9, seconds=1_000))
     gmail.fail_next(status=500, reason="backendError", times=-1)
 
-    with pytest.raises(ServerError, match="500 backendError.*gave up after 9 tries") as caught:
+    with pytest.raises(ServerError, match=r"500 backendError.*gave up after 9 tries") as caught:
         client.get_profile()
 
     assert clock.naps == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 64.0]
