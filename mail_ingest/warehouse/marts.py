@@ -111,7 +111,7 @@ def _paths(layer: str, dialect: str) -> list[Path]:
 
 def _relation(path: Path) -> Relation:
     text = path.read_text()
-    first = re.match(r"-- ([a-z_]+\.[a-z_]+): (.+)", text)
+    first = re.match(r"-- ([a-z0-9_]+\.[a-z0-9_]+): (.+)", text)
     if first is None:
         raise ValueError(f"{path.name} does not begin with a line `-- schema.name: what one row is`")
     fields = _header(text)
@@ -129,7 +129,7 @@ def _relation(path: Path) -> Relation:
 def _header(text: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in text.splitlines():
-        match = re.match(r"-- ([a-z_ .]+?): (.+)", line)
+        match = re.match(r"-- ([a-z0-9_ .]+?): (.+)", line)
         if match is None:
             break
         fields[match[1]] = match[2]
