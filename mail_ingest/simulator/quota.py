@@ -129,12 +129,15 @@ class QuotaMeter:
         now_s = self.clock()
         day = int(now_s // 86_400)
         profile = self.profile
-        if profile.per_user_per_minute is not None:
-            self._spend(user, units, profile.per_user_per_minute, now_s, is_user=True)
-        if profile.per_project_per_minute is not None:
-            self._spend("", units, profile.per_project_per_minute, now_s, is_user=False)
+        windows = [
+            self._checked_window(name, units, limit, now_s)
+            for name, limit in ((user, profile.per_user_per_minute), ("", profile.per_project_per_minute))
+            if limit is not None
+        ]
         if profile.per_project_per_day is not None and self.day_units[day] + units > profile.per_project_per_day:
             raise errors.daily_limit_exceeded()
+        for window in windows:
+            window.spent += units
         self.day_units[day] += units
         return units
 
@@ -143,7 +146,8 @@ class QuotaMeter:
         limit = self.profile.per_user_per_minute or PROFILES["2026"].per_user_per_minute or 0
         return self._refusal(window_start(f"{self.project}/{user}", self.clock()), limit, is_user=True)
 
-    def _spend(self, user: str, units: int, limit: int, now_s: float, *, is_user: bool) -> None:
+    def _checked_window(self, user: str, units: int, limit: int, now_s: float) -> _Window:
+        """The running window of a user, or of the project when the name is empty; raises when it is too full."""
         start_s = window_start(f"{self.project}/{user}", now_s)
         window = self._windows.get(user)
         if window is None or window.start_s != start_s:
@@ -151,8 +155,8 @@ class QuotaMeter:
         if window.spent + units > limit:
             if self.profile.charges_refusals:
                 window.spent += units
-            raise self._refusal(start_s, limit, is_user=is_user)
-        window.spent += units
+            raise self._refusal(start_s, limit, is_user=bool(user))
+        return window
 
     def _refusal(self, start_s: int, limit: int, *, is_user: bool) -> errors.ApiError:
         profile = self.profile

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from mail_ingest.simulator.mail.search_terms import Candidate, Predicate, Terms
 
 _TOKEN = re.compile(
-    r'\s*(?:([-+]?)(?:([A-Za-z_]+):)?(?:"([^"]*)"|\(([^()]*)\)(?=\s|$|[)}])|([^\s(){}"]+))|([-+]?[({])|([)}]))'
+    r"""\s*(?:
+        (?P<opening>[-+]?[({]) | (?P<closing>[)}])
+        | (?P<sign>[-+]?)(?:(?P<operator>[A-Za-z_]\w*):)?(?:"(?P<quoted>[^"]*)"|\((?P<grouped>[^()]*)\)|(?P<word>[^\s(){}"]+))
+    )""",
+    re.VERBOSE,
 )
 
 
@@ -39,7 +43,7 @@ def everything(_: Candidate) -> bool:
 
 class _Parser:
     def __init__(self, text: str, terms: Terms) -> None:
-        self._tokens = [match.groups() for match in _TOKEN.finditer(text)]
+        self._tokens = [match.groupdict() for match in _TOKEN.finditer(text)]
         self._at = 0
         self._terms = terms
         self._query = Query(everything)
@@ -52,7 +56,7 @@ class _Parser:
     def _sequence(self, closing: str | None, *, top: bool = False) -> list[Predicate]:
         found: list[Predicate] = []
         while self._at < len(self._tokens):
-            if self._tokens[self._at][6]:
+            if self._tokens[self._at]["closing"]:
                 self._at += 1
                 if closing is not None:
                     break
@@ -60,29 +64,25 @@ class _Parser:
             alternatives = [self._unary(top=top and not self._or_follows())]
             while self._is_or():
                 self._at += 1
-                if self._at < len(self._tokens) and not self._tokens[self._at][6]:
+                if self._at < len(self._tokens) and not self._tokens[self._at]["closing"]:
                     alternatives.append(self._unary(top=False))
             found.append(_any(alternatives) if len(alternatives) > 1 else alternatives[0])
         return found
 
     def _unary(self, *, top: bool) -> Predicate:
-        sign, operator, quoted, grouped, word, opening, _ = self._tokens[self._at]
+        token = self._tokens[self._at]
         self._at += 1
+        opening = token["opening"]
         if opening:
             inner = self._sequence(")" if opening[-1] == "(" else "}")
             predicate = _all(inner) if opening[-1] == "(" else _any(inner)
             return _not(predicate) if opening[0] == "-" else predicate
-        value = next((part for part in (quoted, grouped, word) if part is not None), "")
-        negated = sign == "-"
-        if operator is None:
-            if grouped is not None:
-                nested = compile_query(grouped, self._terms)
-                self._query.names_spam_or_trash |= nested.names_spam_or_trash
-                predicate = nested.predicate
-            else:
-                predicate = self._terms.words(value)
+        value = token["quoted"] or token["grouped"] or token["word"] or ""
+        negated = token["sign"] == "-"
+        if token["operator"] is None:
+            predicate = self._terms.words(value)
         else:
-            predicate = self._operator(operator.lower(), value, top=top and not negated)
+            predicate = self._operator(token["operator"].lower(), value, top=top and not negated)
         return _not(predicate) if negated else predicate
 
     def _operator(self, operator: str, value: str, *, top: bool) -> Predicate:
@@ -99,14 +99,14 @@ class _Parser:
 
     def _or_follows(self) -> bool:
         """Whether the term at hand is the first of several alternatives (a bracket counts as one, to be safe)."""
-        return self._tokens[self._at][5] is not None or self._is_or(self._at + 1)
+        return self._tokens[self._at]["opening"] is not None or self._is_or(self._at + 1)
 
     def _is_or(self, at: int | None = None) -> bool:
         at = self._at if at is None else at
         if at >= len(self._tokens):
             return False
         token = self._tokens[at]
-        return token[4] in ("OR", "|") and token[1] is None and not token[0]
+        return token["word"] in ("OR", "|") and token["operator"] is None and not token["sign"]
 
 
 def _between(after_s: float | None, before_s: float | None) -> Predicate:
