@@ -36,7 +36,7 @@ def holder(tmp_path: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_lock_held_by_another_process_is_busy(holder: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    with pytest.raises(BusyError, match="account:ada@example.com"):
+    with pytest.raises(BusyError, match=r"account:ada@example\.com"):
         with Locks(tmp_path, wait_s=0.2).hold("account:ada@example.com"):
             pytest.fail("two processes hold one lock")
 

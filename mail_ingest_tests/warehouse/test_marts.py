@@ -27,7 +27,8 @@ def test_the_first_tables_are_there() -> None:
 def test_every_column_is_commented_in_the_warehouse(engine: Engine, relation) -> None:  # type: ignore[no-untyped-def]
     with engine.warehouse.open() as connection:
         columns = connection.execute(
-            "select column_name, comment from duckdb_columns() where schema_name = 'mail' and table_name = ? order by column_index",
+            "select column_name, comment from duckdb_columns() where schema_name = 'mail' and table_name = ? "
+            "order by column_index",
             [relation.name.split(".")[1]],
         ).fetchall()
         comment = connection.execute(
