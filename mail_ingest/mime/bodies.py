@@ -131,8 +131,5 @@ def _richest(views: list[list[_Shown]]) -> list[_Shown]:
 
 def _with_line_feeds(text: str) -> str:
     """Text whose lines end in line feeds, whatever ended them."""
-    # Much cheaper than to replace pairs, and right when there are as many returns as feeds.
-    unix = text.replace("\r", "")
-    if len(text) - len(unix) == unix.count("\n"):
-        return unix
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    unix = "\n".join(text.split("\r\n"))  # Faster than to replace.
+    return unix.replace("\r", "\n") if "\r" in unix else unix

@@ -14,12 +14,15 @@ from functools import lru_cache
 
 from mail_ingest.mime.defects import Defect
 
+_ASCII = ("ascii",)
 _LATIN = ("cp1252", "latin_1")
 _JAPANESE = ("iso2022_jp", "iso2022_jp_ext", "iso2022_jp_2004")
+_UNTOLD: tuple[tuple[str, ...], ...] = ((), _ASCII)
 
 # What senders mean by the labels they write: supersets first.
 _MEANT: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("ascii", "latin_1", "cp1252"), _LATIN),
+    "ascii": _ASCII,
+    **dict.fromkeys(("latin_1", "cp1252"), _LATIN),
     "iso8859_6": ("iso8859_6", "cp1256"),
     "iso8859_7": ("iso8859_7", "cp1253"),
     "iso8859_8": ("iso8859_8", "cp1255"),
@@ -48,7 +51,6 @@ _NAMES = {
     "iso885911": "iso8859_11",
     "koi8": "koi8_r",
     "koi8ru": "koi8_u",
-    "koi8u": "koi8_u",
     "ksc56011989": "euc_kr",
     "xeuckr": "euc_kr",
     "xwindows949": "cp949",
@@ -61,6 +63,7 @@ _NAMES = {
     "unicode11utf8": "utf_8",
     "unicode11utf7": "utf_7",
 }
+_WITHOUT_ALIAS = ("cp720", "cp737", "cp856", "cp874", "cp875", "cp1006", "koi8_t", "koi8_u")
 _CODE_PAGE = re.compile(r"(?:windows|win|xcp|cp|ibm|ms|dos)(\d{3,4})")
 
 # Codecs that Python counts as text encodings and no mail is written in; some are not linear in their input.
@@ -83,6 +86,7 @@ _KNOWN: dict[str, str] = {
     for name in (alias, codec)
     if codec not in _NOT_FOR_MAIL | _NOT_TEXT
 }
+_KNOWN.update((_PUNCTUATION.sub("", codec), codec) for codec in _WITHOUT_ALIAS)
 _KNOWN.update(_NAMES)
 
 
@@ -126,23 +130,32 @@ def decode(data: bytes, label: str, defects: set[Defect], hint: str = "") -> str
 
 
 def _decode(data: bytes, label: str, codecs: tuple[str, ...], defects: set[Defect], hint: str) -> str:
-    if not codecs or codecs is _LATIN or (codecs[0] in _WIDE and b"\0" not in data):
-        for telling in ("iso2022_jp",) if b"\x1b$" in data else ("utf_8",):
-            # Either shows by its form alone that it is meant: escape sequences, or lead and trail bytes.
-            if (text := _strict(data, telling)) is not None:
-                if not data.isascii() or b"\x1b" in data:
-                    defects.add("wrong-charset" if codecs else "undeclared-charset")
-                return text
-    if not codecs:
-        if not label:
-            defects.add("undeclared-charset")
-        codecs = codecs_for(hint) or _LATIN
+    is_wide = bool(codecs) and codecs[0] in _WIDE and b"\0" not in data
+    if codecs in _UNTOLD or codecs is _LATIN or is_wide:
+        # Either shows by its form that it is meant: by escape sequences, or by lead and trail bytes.
+        text = _strict(data, "iso2022_jp" if b"\x1b$" in data else "utf_8")
+        if text is not None:
+            if is_wide or b"\x1b$" in data or not data.isascii():
+                _note(label, codecs, defects)
+            return text
+    if codecs in _UNTOLD:
+        _note(label, codecs, defects)
+        codecs = codecs_for(hint)
+        codecs = _LATIN if codecs in _UNTOLD else codecs
     for codec in codecs:
         if (text := _strict(data, codec)) is not None:
             return text
     if codecs is _JAPANESE and (text := _windows_iso2022_jp(data)) is not None:
         return text
     return _least_damage(data, codecs[0], defects, hint)
+
+
+def _note(label: str, codecs: tuple[str, ...], defects: set[Defect]) -> None:
+    """Records that the label was not followed; that it is unknown is recorded already."""
+    if codecs:
+        defects.add("wrong-charset")
+    elif not label:
+        defects.add("undeclared-charset")
 
 
 def _least_damage(data: bytes, codec: str, defects: set[Defect], hint: str) -> str:

@@ -14,6 +14,10 @@ _USUAL = re.compile(
     r"\s*(?:[A-Za-z]{3},\s*)?(\d{1,2})\s+([A-Za-z]{3})\s+(\d{4})\s+(\d{1,2}):(\d\d):(\d\d)\s*"
     r"(?:([+-])(\d\d)(\d\d)|GMT|UTC?)(?:\s*\([^()]{0,60}\))?\s*"
 )
+_ISO = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]\d\d:")
+_AFTER_TIME = re.compile(r"\d[:.]\d\d(?:[:.]\d\d)?(?![:.\d])(.*)")
+_OFFSET = re.compile(r"[+-]\d\d:?\d\d\b")
+_ZONES = frozenset({"UT", "UTC", "GMT", "Z", *(first + last for first in "AECMP" for last in ("ST", "DT"))})
 _LONGEST = 200
 
 
@@ -42,16 +46,23 @@ def _usual(value: str) -> datetime | None:
         return None
 
 
+def _names_zone(value: str) -> bool:
+    found = _AFTER_TIME.search(value)
+    rest = "" if found is None else found[1].partition("(")[0]
+    return _OFFSET.search(rest) is not None or not _ZONES.isdisjoint(rest.upper().split())
+
+
 def _lenient(value: str, defects: set[Defect]) -> datetime | None:
     try:
         fields = parsedate_tz(value)
         if fields is not None:
             year, month, day, hour, minute, second = fields[:6]
             local = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
-            if fields[9] is None:
+            if not _names_zone(value):
                 defects.add("date-without-zone")
-                return local
-            return local - timedelta(seconds=fields[9])
+            return local - timedelta(seconds=fields[9] or 0)
+        if _ISO.match(value) is None:
+            return None
         date = datetime.fromisoformat(value.strip())
         if date.tzinfo is None:
             defects.add("date-without-zone")

@@ -54,7 +54,7 @@ DEFECTS: Mapping[Defect, str] = MappingProxyType(
         "bad-uuencode": "uuencoded content has lines that do not decode; they were skipped",
         "bare-carriage-returns": "header lines end in carriage returns alone",
         "boundary-not-found": "a multipart in which its boundary never occurs was read as text",
-        "date-without-zone": "the Date header names no time zone; it was read as UTC",
+        "date-without-zone": "the Date header names no time zone, or an unknown one; it was read as UTC",
         "dirty-base64": "base64 has foreign characters in it; they were skipped",
         "dirty-quoted-printable": "quoted-printable has escapes that are none; they were kept as text",
         "encoded-multipart": "a multipart as a whole is base64 or quoted-printable",

@@ -20,6 +20,7 @@ _ORDINARY_BLOCK = 1_000_000
 _NAMES = re.compile(r"[!-9;-~]++(?:\n[!-9;-~]++)*+")
 _COLON = itemgetter(1)
 _NEXT_FIELD = re.compile(r"\n(?![ \t])")
+_NEXT_FIELD_CRLF = re.compile(r"\r\n(?![ \t])")
 _FIELD = re.compile(rb"([!-9;-~]++)([ \t]*+):")
 _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r|\Z)")
 _ENVELOPE = (b"From ", b">From ")
@@ -80,27 +81,25 @@ def _blank_line(source: bytes, start: int, end: int) -> tuple[int, int]:
 
 def _ordinary(block: bytes) -> Headers | None:
     """Headers of a UTF-8 block in which every line is a header or continues one and all lines end alike; else None."""
-    if b"\r" in block:
-        # Much cheaper than to replace pairs. Where the counts differ, line ends are mixed.
-        block = block.removesuffix(b"\r")
-        lines = block.replace(b"\r", b"")
-        if len(block) - len(lines) != lines.count(b"\n"):
-            return None
-        block = lines
     if b"\0" in block or b"\x1b" in block:
         return None
     try:
-        text = block.decode().removesuffix("\n")
+        text = block.decode()
     except UnicodeDecodeError:
         return None
+    line_end, next_field = ("\r\n", _NEXT_FIELD_CRLF) if "\r" in text else ("\n", _NEXT_FIELD)
+    text = text.removesuffix("\n").removesuffix("\r")
     is_folded = "\n " in text or "\n\t" in text
-    parts = [line.partition(":") for line in (_NEXT_FIELD.split(text) if is_folded else text.split("\n"))]
+    parts = [line.partition(":") for line in (next_field.split(text) if is_folded else text.split(line_end))]
     joined = "\n".join([name for name, _, _ in parts])
     if len(parts) > MAX_HEADERS or not all(map(_COLON, parts)) or _NAMES.fullmatch(joined) is None:
         return None
     values = [value.strip() for _, _, value in parts]
     if is_folded:
-        values = [value.replace("\n", "") if "\n" in value else value for value in values]
+        values = [value.replace(line_end, "") if "\n" in value else value for value in values]
+    all_values = "".join(values)
+    if "\r" in all_values or "\n" in all_values:
+        return None
     return _indexed(joined.split("\n"), values, joined.lower().split("\n"))
 
 
@@ -187,6 +186,6 @@ def _charset_hint(source: bytes) -> str:
     """A charset that the message declares anywhere near its top, for headers that declare none."""
     for label in _CHARSET.findall(source, 0, _CHARSET_WITHIN):
         name: str = label.decode("ascii", "replace")
-        if codecs_for(name)[:1] not in ((), ("utf_8",), ("cp1252",)):
+        if codecs_for(name)[:1] not in ((), ("utf_8",), ("cp1252",), ("ascii",)):
             return name
     return ""

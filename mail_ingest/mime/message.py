@@ -49,7 +49,7 @@ class Attachment:
     content_id: str
     """Without the angle brackets, as `cid:` URLs name it."""
     is_inline: bool
-    """True when the HTML body can show it: it says inline, or has a content id inside multipart/related."""
+    """It says inline, or the HTML body shows it by its content id."""
     size_bytes: int
     """Of the decoded content."""
     sha256: str

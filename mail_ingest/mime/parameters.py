@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from mail_ingest.mime.charsets import decode
 from mail_ingest.mime.defects import Defect
-from mail_ingest.mime.words import decode_words
+from mail_ingest.mime.words import decode_words, one_line
 
 MAX_PARAMETERS = 500
 
@@ -17,6 +17,7 @@ _PARAMETER = re.compile(
     r"""[;\s]*+ (?: ([^\s=;"]++) \s*+ = \s*+ (?: "((?:[^"\\]|\\.)*+) "? [^;]*+ | ([^;]*+) ) | [^;]*+ )""",
     re.DOTALL | re.VERBOSE,
 )
+_FREE = frozenset({"name", "filename"})  # In these, brackets are no comment.
 _COMMENT = re.compile(r"\([^()]*\)")
 _SECTION = re.compile(r"([^*]++)(?:\*(\d{1,4}))?(\*?)")
 
@@ -63,11 +64,12 @@ def _parse(value: str, defects: set[Defect]) -> Parsed:
         if name is None:
             continue
         name = name.lower()
-        if quoted is None:
+        if quoted is not None:
+            text = _unquoted(quoted)
+        elif name in _FREE:
             text = token.strip()
         else:
-            # Only these two: other backslashes are those of Windows paths.
-            text = quoted.replace('\\"', '"').replace("\\\\", "\\") if "\\" in quoted else quoted
+            text = token.partition(" (")[0].strip()
         if "*" not in name:
             plain.setdefault(name, text)
         elif (section := _SECTION.fullmatch(name)) is not None:
@@ -76,6 +78,11 @@ def _parse(value: str, defects: set[Defect]) -> Parsed:
     for name, numbered in sections.items():
         values[name] = _join(numbered, defects)
     return main, values
+
+
+def _unquoted(text: str) -> str:
+    """Without the escapes of quotes and backslashes; other backslashes are those of Windows paths."""
+    return text.replace('\\"', '"').replace("\\\\", "\\") if "\\" in text else text
 
 
 def _join(numbered: Mapping[int, tuple[str, bool]], defects: set[Defect]) -> str:
@@ -95,4 +102,4 @@ def _join(numbered: Mapping[int, tuple[str, bool]], defects: set[Defect]) -> str
             data += text.encode("utf-8")
     if not charset and b"=?" in data:
         return decode_words(data.decode("utf-8", "replace"), defects)
-    return decode(data, charset or "utf-8", defects)
+    return one_line(decode(data, charset or "utf-8", defects))

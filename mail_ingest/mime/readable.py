@@ -19,6 +19,7 @@ MAX_HTML_CHARS = 4_000_000
 _DEEPEST_QUOTE = 10
 
 _HIDDEN = [
+    "title",
     "[hidden]",
     *(f'[style*="display{colon}none" i]' for colon in (":", ": ", " :", " : ")),
     *(f'[style*="visibility{colon}hidden" i]' for colon in (":", ": ", " :", " : ")),
@@ -74,9 +75,11 @@ def render(html: str, defects: set[Defect]) -> str:
 
 
 def _without_plain_targets(text: str) -> str:
-    """Drops the targets that say nothing new: those of links whose text is the target, and empty ones."""
+    """Drops the targets that say nothing: of links whose text is the target, of images without a text, empty ones."""
 
     def keep(found: re.Match[str]) -> str:
+        if found.start() == 0 or text[found.start() - 1].isspace():
+            return ""
         target = found[1].removeprefix("mailto:").rstrip("/")
         before = text[max(0, found.start() - len(target) - 1) : found.start()].rstrip("/")
         return "" if before.endswith(target.partition("://")[2] or target) else found[0]

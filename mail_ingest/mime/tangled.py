@@ -60,9 +60,10 @@ def _attributes(piece: str) -> int:
 
 def cut_tags(html: str) -> str:
     """The text between the tags, in one pass; scripts and styles left out."""
-    out = []
+    first, *pieces = html.split("<")
+    out = [first]
     silent = ""
-    for piece in html.split("<"):
+    for piece in pieces:
         found = _TAG.match("<" + piece[:40])
         name = "" if found is None else found[2].lower()
         is_end = found is not None and found[1] == "/"
@@ -77,7 +78,7 @@ def cut_tags(html: str) -> str:
             out.append("\n")
         _, closed, text = piece.partition(">")
         if found is None and not piece.startswith(("!", "?", "/")):
-            out.append(piece)
+            out.append("<" + piece)
         elif closed:
             out.append(text)
     text = _LONG_REFERENCE.sub(" ", "".join(out))

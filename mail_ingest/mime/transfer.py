@@ -55,6 +55,8 @@ def _repair_base64(data: bytes, defects: set[Defect]) -> bytes:
         if number >= _MAX_RUNS:
             defects.add("bad-base64")
             break
+        if run[0].isspace():
+            continue
         clean = run[0].translate(None, _NOT_BASE64)
         if len(clean) != len(run[0].translate(None, b"\r\n" if out else b"\r\n \t")):
             defects.add("dirty-base64")

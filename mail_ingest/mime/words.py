@@ -42,7 +42,11 @@ def decode_words(value: str, defects: set[Defect] | None = None) -> str:
     out.append(value[position:])
     if defects is not None and found:
         defects.add("bad-encoded-word")
-    text = "".join(out)
+    return one_line("".join(out))
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks turned into spaces; what headers say is one line, whatever was encoded into them."""
     return _LINE_BREAKS.sub(" ", text) if "\n" in text or "\r" in text else text
 
 
