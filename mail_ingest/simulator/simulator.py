@@ -27,6 +27,8 @@ class Simulator:
     of `Switches` are switches: `gmail.inner_label_ids = "current"`.
     """
 
+    __slots__ = ("_port", "_server", "world")
+
     def __init__(
         self,
         port: int = 0,
