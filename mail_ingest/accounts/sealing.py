@@ -79,10 +79,7 @@ class Sealer:
             return [_key(text) for text in self._texts]
         if make:
             _make_key_file(self._key_file)
-        try:
-            return [_key(line) for line in self._key_file.read_text("ascii").split()]
-        except FileNotFoundError:
-            return []
+        return _read_key_file(self._key_file)
 
 
 def new_key() -> str:
@@ -106,6 +103,20 @@ def _make_key_file(path: Path) -> None:
         pass
     finally:
         Path(draft).unlink()
+
+
+def _read_key_file(path: Path) -> list[bytes]:
+    """The keys in the file, one a line and newest first; none where there is no file."""
+    try:
+        path.chmod(0o600)
+        texts = path.read_text("ascii").split()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError):
+        texts = []
+    if not texts:
+        raise ConfigError(f"the key file {path} holds no key that can be read; put back a copy of it")
+    return [_key(text) for text in texts]
 
 
 @functools.lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ import pytest
 
 from mail_ingest.gmail import GmailClient
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.gmail.contacts import Contacts, watched
 from mail_ingest_tests.gmail.stage import ADA, Clock, Tokens, make_client, opened
 
 
@@ -33,3 +34,9 @@ def box(gmail: Simulator) -> Mailbox:
 @pytest.fixture
 def client(gmail: Simulator, box: Mailbox, clock: Clock) -> GmailClient:
     return make_client(gmail.url, Tokens(box.token), clock)
+
+
+@pytest.fixture
+def contacts() -> Iterator[Contacts]:
+    with watched() as seen:
+        yield seen

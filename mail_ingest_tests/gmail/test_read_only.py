@@ -2,9 +2,6 @@
 
 import ast
 import inspect
-import sys
-from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,30 +13,8 @@ from mail_ingest.gmail.exchange import Exchange
 from mail_ingest.gmail.quota import COSTS_2026
 from mail_ingest.gmail.service import service
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.gmail.contacts import Contacts
 from mail_ingest_tests.gmail.stage import Answer, Clock, Seen, Tokens, Wire, in_turn, json_answer, make_client
-
-_watchers: list[set[tuple[str, Any]]] = []
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "socket.connect":
-        for watcher in _watchers:
-            watcher.add(("connect", arguments[1]))
-    elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
-        for watcher in _watchers:
-            watcher.add(("resolve", arguments[0]))
-
-
-sys.addaudithook(_watch)
-
-
-@pytest.fixture
-def contacts() -> Iterator[set[tuple[str, Any]]]:
-    """What Python's sockets are asked to resolve and to connect to, whoever asks."""
-    seen: set[tuple[str, Any]] = set()
-    _watchers.append(seen)
-    yield seen
-    _watchers.remove(seen)
 
 
 def use_everything(client: GmailClient, box: Mailbox) -> None:
@@ -56,7 +31,7 @@ def use_everything(client: GmailClient, box: Mailbox) -> None:
 
 
 def test_no_host_but_the_configured_one_is_resolved_or_contacted(
-    gmail: Simulator, box: Mailbox, clock: Clock, contacts: set[tuple[str, Any]]
+    gmail: Simulator, box: Mailbox, clock: Clock, contacts: Contacts
 ) -> None:
     """Also not while the Google library is imported and its resources are built."""
     service.cache_clear()
@@ -115,7 +90,7 @@ def test_query_too_long_for_an_address_is_sent_as_a_get_in_the_body_of_a_post(cl
         ("GET", "https://gmail.googleapis.com/gmail/v1/users/me/profile"),
     ],
 )
-def test_anything_else_is_refused_before_it_leaves(method: str, uri: str, contacts: set[tuple[str, Any]]) -> None:
+def test_anything_else_is_refused_before_it_leaves(method: str, uri: str, contacts: Contacts) -> None:
     exchange = Exchange(Transport(), "http://127.0.0.1:9", "secret-token", Clock())
 
     with pytest.raises(ConfigError, match="refused to send") as caught:
