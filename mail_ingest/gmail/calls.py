@@ -218,6 +218,7 @@ class Caller:
 
     def _wait(self, call: Call, refusal: Refusal, wait_s: float) -> None:
         logger.info("%s, next try in %.1f s", self._text(call, refusal), wait_s)
+        self._governor.ledger.add(self._account_id, call.method, Usage(waited_s=wait_s))
         self._sleep(wait_s)
 
     def _fail(self, kind: type[GmailError], call: Call, refusal: Refusal, advice: str) -> NoReturn:

@@ -10,9 +10,11 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Sums over calls. `calls` counts requests sent, refused and repeated ones too; `bytes` is what came over the wire.
+    """Sums over calls. `calls` counts requests sent, refused and repeated ones too; `bytes` is what came over the
+    wire.
 
-    `waited_s` adds up what each call waited for quota, so it exceeds wall-clock time where calls wait side by side.
+    `waited_s` adds up what each call waited for quota or for another try, so it exceeds wall-clock time where calls
+    wait side by side.
     """
 
     calls: int = 0

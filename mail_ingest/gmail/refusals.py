@@ -38,7 +38,7 @@ class Remedy(Enum):
 class Refusal:
     """One unsuccessful answer.
 
-    `text` is Gmail's, fit to be shown: no addresses, nothing quoted. `retry_at` and `window_start` are epoch seconds.
+    `text` is Gmail's, fit to be shown: no addresses, nothing of what was asked. `retry_at` and `window_start` are epoch seconds.
     """
 
     remedy: Remedy
@@ -70,7 +70,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: float
         remedy=_remedy(status, reason, text, retry_at),
         status=status,
         reason=reason,
-        text=_showable(text),
+        text=_showable(text, status),
         retry_at=retry_at,
         window_start=_number(metadata.get("window_start_time")),
         whole_project="{project}" in metadata.get("quota_unit", "") and "{user}" not in metadata.get("quota_unit", ""),
@@ -78,10 +78,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: float
 
 
 def _remedy(status: int, reason: str, text: str, retry_at: float | None) -> Remedy:
-    """Of the statuses that end something, 403 and 404 count as Gmail's word only with Gmail's envelope around them.
-
-    A proxy's page with such a status is a failure that passes: it must not park an account or delete a message.
-    """
+    """What is not in Gmail's envelope is some proxy's word: a failure that passes, which parks and deletes nothing."""
     lower = text.lower()
     if status == 401:
         return Remedy.REFRESH_TOKEN
@@ -91,7 +88,7 @@ def _remedy(status: int, reason: str, text: str, retry_at: float | None) -> Reme
         if "concurrent" in lower:
             return Remedy.FEWER_AT_ONCE
         return Remedy.WAIT_FOR_WINDOW if retry_at is None else Remedy.WAIT_UNTIL
-    if status >= 500 or status == 408 or reason == "backendError" or (status in (403, 404) and not text):
+    if status >= 500 or status == 408 or reason == "backendError" or not (reason or text):
         return Remedy.REPEAT
     if reason in _NO_SCOPE or "authentication scopes" in lower or "metadata scope" in lower:
         return Remedy.RECONNECT
@@ -153,5 +150,7 @@ def _number(value: str | None) -> float | None:
     return float(value) if value is not None and value.isdigit() else None
 
 
-def _showable(text: str) -> str:
-    return _QUOTED.sub("'...'", _ADDRESS.sub("<address>", text))[:200]
+def _showable(text: str, status: int) -> str:
+    """Without addresses, and without what a 400 quotes from the request."""
+    shown = _ADDRESS.sub("<address>", text)
+    return (_QUOTED.sub("'...'", shown) if status == 400 else shown)[:200]

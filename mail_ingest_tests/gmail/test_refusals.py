@@ -87,7 +87,7 @@ def test_text_decides_where_no_reason_is_given(status: int, message: str, remedy
     assert judge(status, body).remedy is remedy
 
 
-@pytest.mark.parametrize("status", [403, 404, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 405, 413, 500, 502, 503, 504])
 @pytest.mark.parametrize(
     "body", [b"", b"<html><body>Error</body></html>", b"[]", b'"text"', b'{"error": "text"}', b"{"]
 )
