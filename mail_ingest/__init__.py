@@ -4,4 +4,11 @@ Gmail is read through `mail_ingest.gmail`, turned into rows by `mail_ingest.sour
 `mail_ingest.warehouse` and orchestrated by Dagster in `mail_ingest.defs`. README.md has the whole picture.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# Both read their switch when they are imported, so it is set before anything of ours can import them. Whoever wants
+# telemetry sets the variables themselves.
+os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")

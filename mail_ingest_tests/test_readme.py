@@ -1,0 +1,89 @@
+"""The README is true: its commands run, its tables and variables are the ones there are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mail_ingest.simulator import Mailbox
+from mail_ingest.sources.tables import LANDING_TABLES
+from mail_ingest.warehouse.marts import load_relations
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+ACCOUNT = "you@example.com"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[str]:
+    return [line for block in _blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def test_make_commands_are_targets_and_the_two_of_a_fresh_machine_run_in_ci() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {command.split()[1] for command in _commands() if command.startswith("make ")}
+    assert named <= targets
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert all(f"make {target}" in ci for target in ("demo", "lint", "test"))
+
+
+def test_the_commands_for_a_real_account_work_as_written(gmail, environment: dict[str, str], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    box: Mailbox = gmail.add_account(ACCOUNT)
+    box.generate(30, seed=1)
+    (tmp_path / "credentials.json").write_text(json.dumps(box.authorized_user()))
+    variables = {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}
+    commands = [command for command in _commands() if command.startswith("mail-ingest ")]
+    assert len(commands) >= 5
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "mail_ingest.cli", *shlex.split(command)[1:]],
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    for block in _blocks("python"):
+        shown = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "INBOX" in shown.stdout
+
+
+def test_every_command_is_of_a_kind_that_is_run() -> None:
+    assert [command for command in _commands() if not command.startswith(("make ", "mail-ingest "))] == []
+
+
+@pytest.mark.parametrize("table", [f"gmail.{table.name}" for table in LANDING_TABLES])
+def test_every_landing_table_is_listed_with_its_key(table: str) -> None:
+    [row] = re.findall(rf"^\| `{table}` \|[^|]*\| ([^|]*) \|$", README, re.MULTILINE)
+    [definition] = [each for each in LANDING_TABLES if f"gmail.{each.name}" == table]
+    assert row == ", ".join(definition.key)
+
+
+def test_every_analyst_relation_is_listed_with_its_key() -> None:
+    listed = dict(re.findall(r"^\| `(mail\.\w+)` \|[^|]*\| ([^|]*) \|$", README, re.MULTILINE))
+    assert listed == {
+        relation.name: ", ".join(relation.key) for relation in load_relations() if relation.schema == "mail"
+    }
+
+
+def test_every_variable_that_is_read_is_listed() -> None:
+    read = set(re.findall(r"MAIL_INGEST_[A-Z_]+", (ROOT / "mail_ingest" / "settings.py").read_text()))
+    listed = set(re.findall(r"^\| `(MAIL_INGEST_[A-Z_]+)` \|", README, re.MULTILINE))
+    assert listed == {name.rstrip("_") for name in read if name != "MAIL_INGEST_"}
+
+
+def test_links_inside_the_repository_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -1,0 +1,71 @@
+"""Settings: defaults without any variable, and clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mail_ingest.errors import ConfigError
+from mail_ingest.settings import is_loopback, load_settings, variable
+
+
+def test_nothing_has_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    settings = load_settings({})
+
+    assert settings.home == tmp_path / ".mail_ingest"
+    assert settings.duckdb_path == tmp_path / ".mail_ingest" / "warehouse.duckdb"
+    assert settings.control == f"sqlite:///{tmp_path}/.mail_ingest/control.sqlite"
+    assert settings.gmail_url == "https://gmail.googleapis.com"
+    assert (settings.quota, settings.env, settings.log, settings.html) == ("2026", "local", "text", "archive")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("duckdb:///rel/file.duckdb", "rel/file.duckdb"), ("duckdb:////abs/file.duckdb", "/abs/file.duckdb")],
+)
+def test_duckdb_urls_are_relative_with_three_slashes_and_absolute_with_four(
+    url: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert load_settings({"MAIL_INGEST_WAREHOUSE": url}).duckdb_path == tmp_path / path
+
+
+def test_a_file_named_like_a_schema_is_refused() -> None:
+    with pytest.raises(ConfigError, match="stem must differ"):
+        load_settings({"MAIL_INGEST_WAREHOUSE": "duckdb:///gmail.duckdb"})
+
+
+def test_secrets_stay_out_of_the_repr() -> None:
+    shown = repr(
+        load_settings(
+            {
+                "MAIL_INGEST_KEY": "s3cret-key",
+                "MAIL_INGEST_WAREHOUSE": "postgresql://u:s3cret-word@h/db",
+                "MAIL_INGEST_CONTROL": "postgresql://u:s3cret-word@h/db",
+            }
+        )
+    )
+    assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "is_local"),
+    [
+        ("http://127.0.0.1:8025", True),
+        ("http://localhost", True),
+        ("http://[::1]:80", True),
+        ("https://gmail.googleapis.com", False),
+        ("http://127.0.0.1.evil.example", False),
+    ],
+)
+def test_loopback_is_told_by_the_host(url: str, is_local: bool) -> None:
+    assert is_loopback(url) is is_local
+
+
+def test_a_variable_that_is_not_set_is_named() -> None:
+    with pytest.raises(ConfigError, match="NO_TOKEN_HERE is not set"):
+        variable("NO_TOKEN_HERE", {})
