@@ -1,6 +1,7 @@
 """Google's own Python client against the simulator, unchanged."""
 
 import base64
+import copy
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -109,7 +110,7 @@ def test_batches_once_they_are_told_where_the_server_is(gmail: Simulator, box: M
 @pytest.fixture
 def moved(gmail: Simulator, box: Mailbox) -> Iterator[Any]:
     """The client built from a document whose root is the simulator: then uploads and batches go there too."""
-    document = {**discovery.document(), "rootUrl": f"{gmail.url}/", "mtlsRootUrl": f"{gmail.url}/"}
+    document = {**copy.deepcopy(discovery.document()), "rootUrl": f"{gmail.url}/", "mtlsRootUrl": f"{gmail.url}/"}
     credentials = google.oauth2.credentials.Credentials(box.token)
     with build_from_document(document, credentials=credentials) as made:
         yield made

@@ -15,7 +15,7 @@ from mail_ingest.simulator.mail.table import MessageTable
 
 _ATTACHMENT_SHARE = 1 / 8
 _TEXT_BYTES_SHARE = 0.3
-_PREVIEW_LINES = 6
+_PREVIEW_LINES = 12
 
 # style: pool, charset, transfer encoding
 _STYLES: tuple[tuple[str, str, str], ...] = (

@@ -23,9 +23,10 @@ _BASE64_LINE = 57  # bytes that fill one line of 76 characters
 class Pool:
     """Encoded lines, each ending in CRLF, and the text that each line says."""
 
-    __slots__ = ("_ends", "data", "texts")
+    __slots__ = ("_ends", "_joint", "data", "texts")
 
-    def __init__(self, lines: Iterable[bytes], texts: list[str]) -> None:
+    def __init__(self, lines: Iterable[bytes], texts: list[str], joint: str = " ") -> None:
+        self._joint = joint  # what stands between two lines once the transfer encoding is undone
         encoded = list(lines)
         self.data = b"\r\n".join(encoded) + b"\r\n"
         self.texts = texts
@@ -59,7 +60,7 @@ class Pool:
         """What the first lines of such a cut say."""
         first = first_line % self.line_count
         end = bisect_left(self._ends, self._ends[first] + size_bytes)
-        return " ".join(self.texts[first : min(end, first + most_lines)])
+        return self._joint.join(self.texts[first : min(end, first + most_lines)])
 
     @property
     def line_count(self) -> int:
@@ -133,7 +134,7 @@ def _russian_base64() -> Pool:
 
 def _chinese_base64() -> Pool:
     lines = _glyphs(vocabulary.CHINESE, 19, 7)
-    return Pool((_base64(line.encode()) for line in lines), lines)
+    return Pool((_base64(line.encode()) for line in lines), lines, joint="")
 
 
 def _chinese_8bit() -> Pool:

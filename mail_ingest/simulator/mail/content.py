@@ -22,7 +22,7 @@ class Spool:
     """Messages written once to an unnamed temporary file, so that a large corpus does not sit in memory."""
 
     def __init__(self) -> None:
-        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the mailbox, by the interpreter)
+        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the mailbox)
         self._ends = array("Q", [0])
         self.first_slot = 0
         self.order = array("I")
@@ -43,6 +43,9 @@ class Spool:
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    def __del__(self) -> None:
+        self._file.close()
 
 
 class Contents:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from mail_ingest.simulator.mail.search import Query
 from mail_ingest.simulator.mail.search_terms import Candidate
@@ -67,18 +68,18 @@ class Listing:
         if by_offset:
             for _ in range(position.served):
                 next(walk, None)
-        slots = [slot for slot, _ in zip(walk, range(size), strict=False)]
+        slots = list(islice(walk, size))
         return self._finish(slots, walk, position)
 
     def thread_page(self, position: Position, size: int) -> Page:
         """One page of threads, each by its newest matching message."""
         walk = filter(self._is_newest_of_its_thread, self.newest_first(position.below))
-        slots = [slot for slot, _ in zip(walk, range(size), strict=False)]
+        slots = list(islice(walk, size))
         return self._finish(slots, walk, position)
 
     def _finish(self, slots: list[int], walk: Iterator[int], position: Position) -> Page:
         served = position.served + len(slots)
-        ahead = sum(1 for _ in zip(walk, range(max(1, ESTIMATE_CEILING - served)), strict=False))
+        ahead = sum(1 for _ in islice(walk, max(1, ESTIMATE_CEILING - served)))
         if not ahead:
             return Page(slots, None, served)
         following = Position(self._state.table.date_key(slots[-1]), served)
