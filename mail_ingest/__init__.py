@@ -8,7 +8,8 @@ import os
 
 __version__ = "0.1.0"
 
-# Both read their switch when they are imported, so it is set before anything of ours can import them. Whoever wants
-# telemetry sets the variables themselves.
+# Both read their switches when they are imported, so they are set before anything of ours can import them. Whoever wants
+# telemetry, or dlt's own log with the database errors that quote what people wrote, sets the variables themselves.
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")

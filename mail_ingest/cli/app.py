@@ -67,6 +67,12 @@ def main() -> None:
     except MailIngestError as error:
         fail(str(error))
         sys.exit(EXIT_FAILED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(
+            f"{where}{error.strerror or type(error).__name__}; check the folder that MAIL_INGEST_HOME names and the disk"
+        )
+        sys.exit(EXIT_USAGE)
     except Exception as error:
         # typer brings a click of its own, whose exceptions have no public name; a usage error can show itself
         show = getattr(error, "show", None)

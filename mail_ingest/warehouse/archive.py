@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -98,13 +99,10 @@ class PackWriter:
         self._filesystem.mv(self._temporary, self._final)
 
     def abandon(self) -> None:
-        """Gives the pack up and removes what was written of it."""
-        try:
-            self._writer.close()
-            self._file.close()
-            self._filesystem.rm(self._temporary)
-        except (OSError, pa.ArrowException):
-            return
+        """Gives the pack up and removes what was written of it, as far as the archive lets it."""
+        for step in (self._writer.close, self._file.close, lambda: self._filesystem.rm(self._temporary)):
+            with suppress(OSError, ValueError, pa.ArrowException):
+                step()
 
     def _flush(self) -> None:
         if not self._rows:

@@ -57,6 +57,8 @@ class Warehouse:
         if held is not None:
             yield held
             return
+        import duckdb
+
         with self._locks.hold("warehouse"):
             connection = self._connect()
             self._held.connection = connection
@@ -66,6 +68,12 @@ class Warehouse:
                     self._prepare(connection)
                     self._is_prepared = True
                 yield connection
+            except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+                # only these: other errors of DuckDB are ours to mend, and may quote what people wrote
+                raise WarehouseError(
+                    f"The warehouse {self.path} could not be read or written ({_first_line(error)}). Make room on the disk or "
+                    "mend the file; what was loaded before stays, and the next sync goes on from there."
+                ) from None
             finally:
                 self._held.connection = None
                 connection.close()
