@@ -19,7 +19,7 @@ from mail_ingest.settings import is_loopback
 
 SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
 GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105
-_READING_SCOPES = (SCOPE, "https://www.googleapis.com/auth/gmail.modify", "https://mail.google.com/")
+READING_SCOPES = (SCOPE, "https://www.googleapis.com/auth/gmail.modify", "https://mail.google.com/")
 
 CredentialKind = Literal["authorized_user", "service_account", "token_env"]
 
@@ -52,8 +52,9 @@ def authorized_user(path: Path) -> Credential:
 
 
 def service_account(path: Path) -> Credential:
-    """A Workspace service account with domain-wide delegation, acting for the account's address. `token_uri` is
-    honoured.
+    """A Workspace service account with domain-wide delegation, which acts for the account's address.
+
+    Its `token_uri` is honoured.
     """
     doc = _read(path, "service_account", required=("client_email", "private_key"))
     content = {
@@ -109,7 +110,7 @@ def _reading_scope(path: Path, scopes: object) -> str:
     granted = scopes.split() if isinstance(scopes, str) else scopes
     if not isinstance(granted, list):
         raise ConfigError(f"the field scopes in {path} is not a list")
-    for scope in _READING_SCOPES:
+    for scope in READING_SCOPES:
         if scope in granted:
             return scope
     raise ConfigError(f"the scopes in {path} do not allow reading mail; connect again with {SCOPE}")

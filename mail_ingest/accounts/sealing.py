@@ -4,8 +4,7 @@ A sealed value reads `v1.KEYID.BASE64`: the nonce and the ciphertext, bound to t
 value copied to another account's row does not open. The key id lets keys be changed: new values use the first key,
 old values find theirs.
 
-A key is 32 random bytes in base64 or hex; any other text of 16 characters or more is a passphrase and goes through
-scrypt.
+A key is 32 random bytes in base64 or hex; any other text, of 16 characters at least, is a passphrase for scrypt.
 """
 
 from __future__ import annotations
@@ -48,9 +47,7 @@ class Sealer:
         return f"{_VERSION}.{_key_id(key)}.{base64.b64encode(sealed).decode()}"
 
     def open(self, account_id: str, sealed: str) -> bytes:
-        """The secret. Raises ConfigError, which names the account, where no key fits; the stored value stays as it
-        is.
-        """
+        """The secret. Raises ConfigError that names the account where no key fits; the stored value stays as it is."""
         version, _, rest = sealed.partition(".")
         key_id, _, text = rest.partition(".")
         key = next((key for key in self._keys(make=False) if _key_id(key) == key_id), None)
@@ -121,7 +118,7 @@ def _read_key_file(path: Path) -> list[bytes]:
 
 @functools.lru_cache(maxsize=16)
 def _key(text: str) -> bytes:
-    for decode in (base64.urlsafe_b64decode, base64.b64decode, bytes.fromhex):
+    for decode in (_base64, bytes.fromhex):
         try:
             key = decode(text)
         except (binascii.Error, ValueError):
@@ -134,6 +131,11 @@ def _key(text: str) -> bytes:
             f"or a passphrase of {_SHORTEST_PASSPHRASE} characters or more; commas separate several, newest first"
         )
     return Scrypt(salt=b"mail_ingest credentials", length=_KEY_BYTES, n=2**15, r=8, p=1).derive(text.encode())
+
+
+def _base64(text: str) -> bytes:
+    """Either alphabet, strictly: a passphrase must not pass for base64 with some characters to skip."""
+    return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
 
 
 def _key_id(key: bytes) -> str:

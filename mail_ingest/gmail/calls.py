@@ -39,7 +39,7 @@ _CROWDED_ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long passing failures are put up with: tries of one call, and seconds from its first try."""
+    """How long passing failures are put up with: tries of one call, and seconds from its first failure."""
 
     attempts: int = 8
     seconds: float = 300.0
@@ -92,7 +92,7 @@ class Caller:
 
         `admit` is asked before a large body is read.
         """
-        tries = _Tries(began=self._clock())
+        tries = _Tries()
         while True:
             try:
                 token = self._token.token()
@@ -150,6 +150,9 @@ class Caller:
 
     def _back_off(self, call: Call, refusal: Refusal, tries: _Tries) -> None:
         """Full jitter under 1, 2, 4 ... 64 s, or what the server asks for."""
+        now = self._clock()
+        if tries.failing_since is None:
+            tries.failing_since = now
         tries.failed += 1
         tries.malformed += refusal.reason == MALFORMED
         wait_s = self._rand() * min(2.0 ** (tries.failed - 1), _LONGEST_BACKOFF_S)
@@ -157,7 +160,7 @@ class Caller:
         if (
             tries.failed >= self._patience.attempts
             or tries.malformed >= _MALFORMED_ATTEMPTS
-            or self._clock() - tries.began + wait_s > self._patience.seconds
+            or now - tries.failing_since + wait_s > self._patience.seconds
         ):
             self._fail(ServerError, call, refusal, f"gave up after {tries.failed} tries; worth trying again later")
         self._wait(call, refusal, wait_s)
@@ -238,7 +241,7 @@ class Caller:
 class _Tries:
     """What one call has been through so far."""
 
-    began: float
+    failing_since: float | None = None
     failed: int = 0
     malformed: int = 0
     crowded: int = 0

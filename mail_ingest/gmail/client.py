@@ -91,8 +91,9 @@ class GmailClient:
         page_token: str | None = None,
         page_size: int = PAGE_SIZE,
     ) -> IdPage:
-        """One page of ids, spam and trash included. `query` is Gmail's search syntax; page tokens belong to one
-        query.
+        """One page of ids, spam and trash included.
+
+        `query` is in Gmail's search syntax; a page token belongs to the query that it came from.
         """
         request = self._service.messages.list(
             userId="me",
@@ -109,8 +110,7 @@ class GmailClient:
     ) -> Iterator[IdPage]:
         """All pages of a listing, one at a time. Ids may repeat: while the mailbox changes, and if it starts over.
 
-        It starts over, once, when Gmail does not know its own page token any more; how long tokens live is
-        undocumented.
+        It starts over, once, when Gmail does not know its own page token any more: their life is undocumented.
         """
         return self._pages(functools.partial(self.list_messages, label_id, query, page_size=page_size))
 

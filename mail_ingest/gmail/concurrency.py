@@ -1,5 +1,6 @@
-"""How many calls of one mailbox may be under way at once: Gmail counts them across all its clients, so the bound is
-learned.
+"""How many calls of one mailbox may be under way at once.
+
+Gmail counts them across all clients of the mailbox, so the bound is learned from its refusals.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Spends the quota: every call asks here first, waits its turn, and is counted. One governor serves all accounts of a
-project.
+"""Spends the quota: every call asks here first, waits its turn, and is counted.
 
-It knows this process alone. Several processes on one project divide the limit between them through `share`.
+One governor serves all accounts of a project, in this process alone: several processes divide the limit through
+`share`.
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ class QuotaGovernor:
             pace.close(now, until + self._lag)
 
     def in_flight(self, account_id: str, ceiling: int) -> InFlight:
-        """The account's limiter of parallel calls; every client of the account shares it, the first one sets the
-        ceiling.
-        """
+        """The account's limiter of parallel calls, shared by its clients; the first one sets the ceiling."""
         lane = self._lane(account_id)
         with self._lock:
             if lane.in_flight is None:

@@ -10,11 +10,10 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Sums over calls. `calls` counts requests sent, refused and repeated ones too; `bytes` is what came over the
-    wire.
+    """Sums over calls.
 
-    `waited_s` adds up what each call waited for quota or for another try, so it exceeds wall-clock time where calls
-    wait side by side.
+    `calls` counts requests sent, refused and repeated ones too; `bytes` what came over the wire. `waited_s` adds up
+    what each call waited for quota or for another try: more than time on the clock, where calls wait side by side.
     """
 
     calls: int = 0

@@ -1,10 +1,9 @@
 """What Gmail's calls cost and how much may be spent: cost tables, limits, and the text form of a custom budget.
 
 Costs are units per call, whatever the format or size of the answer. Sources: the usage limits page
-https://developers.google.com/workspace/gmail/api/reference/quota (as of 2026-09-10; in force for new projects since 1
-May 2026, to be extended to older ones) and its copies from before 2026. The page prints the new table only; consoles
-of older projects show their own metric ("Previous quota: Units per minute per user"), so the operator picks the
-profile.
+https://developers.google.com/workspace/gmail/api/reference/quota (as of 2026-09-10; in force for new projects since
+1 May 2026, to be extended to older ones) and its copies from before 2026. The page prints the new table only, while
+consoles of older projects show a metric of their own ("Previous quota: Units per minute per user"): the operator picks.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ _LIMITS = {"user": "per_user_minute", "project": "per_project_minute", "day": "p
 class QuotaProfile:
     """Units per call and the limits they count against; None is no limit.
 
-    `per_project_day` is where Google starts to bill (https://developers.google.com/workspace/tools-safety); we stop
-    there.
+    `per_project_day` is where Google starts to bill, and we stop: https://developers.google.com/workspace/tools-safety
     """
 
     name: str

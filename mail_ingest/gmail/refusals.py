@@ -1,8 +1,7 @@
 """What an unsuccessful answer of Gmail means and what to do about it.
 
 Decided by Gmail's own word (`error.errors[0].reason`) and text before the status: one status carries many meanings.
-The cases are those of https://developers.google.com/workspace/gmail/api/guides/handle-errors and of answers captured
-since.
+The cases: https://developers.google.com/workspace/gmail/api/guides/handle-errors and answers captured since.
 """
 
 from __future__ import annotations

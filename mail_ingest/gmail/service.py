@@ -88,11 +88,10 @@ class _Unconnected:
 
 
 class _Model:
-    """The library's wire format: headers, query string and JSON. Asks for gzip except on this machine, where it costs
-    more than it saves.
+    """The library's wire format: headers, query string and JSON.
 
-    Gmail compresses only for a User-Agent that contains `gzip`
-    (https://developers.google.com/workspace/gmail/api/guides/performance).
+    It asks for gzip except on this machine, where that costs more than it saves. Gmail compresses only for a
+    User-Agent that contains `gzip` (https://developers.google.com/workspace/gmail/api/guides/performance).
     """
 
     def __init__(self, user_agent: str, *, gzip: bool) -> None:

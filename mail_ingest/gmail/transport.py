@@ -1,8 +1,9 @@
 """HTTP for any number of threads and accounts: pooled keep-alive connections, no redirects, no cookies, no proxies.
 
 The shape of `request` is the one that google-api-python-client expects of its `http` object (httplib2's), so that
-client runs on it unchanged. It stands on http.client because a message costs 0.3 ms less CPU that way than over
-urllib3 with ten threads, and because a body can be admitted before it is read. Whom to ask is decided in `calls`.
+client runs on it unchanged. It stands on http.client because with ten threads a message of 20 KB costs 0.15 ms of CPU
+that way and 0.4 ms over urllib3, and because a body can be admitted before it is read. Whom to ask is decided in
+`exchange`.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ class TokenSource(Protocol):
     def token(self, force_refresh: bool = False) -> str:
         """A bearer token that is good now; `force_refresh` asks for another one because Gmail refused the last.
 
-        Raises AuthError when a person must connect the account again, ServerError when the token server failed in
-        passing.
+        Raises AuthError when a person must connect the account again, ServerError when asking later may help.
         """
         ...
 
@@ -57,9 +57,7 @@ class NetworkError(Exception):
 
 
 class Response(dict[str, str]):
-    """Headers by lower-cased name, with the status beside them. `wire_bytes` is the body's size before gzip is
-    undone.
-    """
+    """Headers by lower-cased name, with the status beside them; `wire_bytes` is the size of the body as it was sent."""
 
     def __init__(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         super().__init__((name.lower(), value) for name, value in headers)

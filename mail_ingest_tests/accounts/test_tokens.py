@@ -19,9 +19,10 @@ from mail_ingest.errors import AuthError, ConfigError, GmailError, ServerError
 from mail_ingest.settings import Settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.gmail.contacts import watched
-from mail_ingest_tests.gmail.stage import Answer, Clock, Seen, Wire
+from mail_ingest_tests.gmail.stage import Answer, Clock, Seen, Wire, json_answer
 
 ADA, BOB = "ada@example.com", "bob@example.com"
+READONLY = "https://www.googleapis.com/auth/gmail.readonly"
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_only_reading_is_asked_for(gmail: Simulator, request: pytest.FixtureRequ
 
     grant = gmail.world.grants.check(token)
     assert grant is not None
-    assert grant.scopes == {"https://www.googleapis.com/auth/gmail.readonly"}
+    assert grant.scopes == {READONLY}
 
 
 def test_token_is_replaced_before_it_expires(gmail: Simulator, token_server: Wire, person: Credential) -> None:
@@ -180,6 +181,45 @@ def test_token_server_that_fails_is_a_passing_matter_and_asked_once(
         source.token()
 
     assert is_good(gmail, source.token())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(400, b"<html>Bad Request</html>"),
+        Answer(302, b"", {"location": "http://127.0.0.1:9/login"}),
+        Answer(403, b""),
+        Answer(200, b"<html>Welcome to our wireless network</html>"),
+        Answer(200, b"{}"),
+        Answer(400, b"{"),
+    ],
+)
+def test_answer_of_some_proxy_does_not_end_a_consent(person: Credential, answer: Answer) -> None:
+    with Wire(lambda _: answer) as wire:
+        away = Credential(person.kind, {**person.content, "token_uri": wire.url})
+
+        with pytest.raises(ServerError, match="token server"):
+            token_source(ADA, away).token()
+
+    assert len(wire.seen) == 1
+
+
+def test_consent_that_does_not_cover_reading_is_told(person: Credential) -> None:
+    granted = {"access_token": "a", "expires_in": 3_599, "scope": "https://www.googleapis.com/auth/gmail.labels"}
+    with Wire(lambda _: json_answer(granted)) as wire:
+        away = Credential(person.kind, {**person.content, "token_uri": wire.url, "scope": READONLY})
+
+        with pytest.raises(AuthError, match=r"invalid_scope.*gmail\.readonly"):
+            token_source(ADA, away).token()
+
+
+def test_address_that_is_no_user_of_the_domain_is_told(gmail: Simulator, write: Any) -> None:
+    narrow = service_account(write(gmail.service_account(subjects=[BOB])))
+
+    with pytest.raises(AuthError) as caught:
+        token_source(ADA, narrow).token()
+
+    assert "domain" in str(caught.value)
 
 
 def test_token_server_that_cannot_be_reached_is_a_passing_matter(person: Credential) -> None:

@@ -76,6 +76,19 @@ def test_lasting_failure_ends_when_the_time_is_up(gmail: Simulator, box: Mailbox
     assert sum(clock.naps) <= 60
 
 
+def test_time_before_the_first_failure_does_not_count(gmail: Simulator, box: Mailbox, clock: Clock) -> None:
+    """A call may have waited minutes for quota, or for room, before it fails for the first time."""
+    client = make_client(gmail.url, Tokens(box.token), clock, patience=Patience(attempts=3, seconds=10))
+    gmail.fail_next(status=500, reason="backendError")
+
+    def wait_long() -> None:
+        clock.now += 1_000
+
+    gmail.before("getProfile", wait_long, times=1)
+
+    assert client.get_profile().email_address == ADA
+
+
 def test_unreachable_server_is_a_server_error(clock: Clock) -> None:
     client = make_client("http://127.0.0.1:9", Tokens("t"), clock, patience=Patience(attempts=3))
 

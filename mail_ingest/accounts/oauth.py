@@ -1,0 +1,146 @@
+"""google-auth, as far as we use it: credentials objects, their refresh, and what a refusal of the token server means.
+
+Importing the library takes a while, so it happens at the first refresh.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any
+
+from mail_ingest.accounts.credentials import READING_SCOPES, SCOPE, Credential, CredentialKind
+from mail_ingest.errors import AuthError, ConfigError, ServerError
+
+_TIMEOUT_S = 30.0
+
+_PERSON = "connect the account again"
+_ADVICE: Mapping[tuple[CredentialKind, str], str] = {
+    (
+        "authorized_user",
+        "invalid_grant",
+    ): f"the consent was revoked or has expired (in testing: after 7 days): {_PERSON}",
+    ("authorized_user", "invalid_rapt"): f"the domain asks for a new login: {_PERSON}",
+    (
+        "authorized_user",
+        "invalid_client",
+    ): f"the OAuth client was deleted or has a new secret: {_PERSON} with its current one",
+    ("authorized_user", "invalid_scope"): f"the consent does not cover reading mail: {_PERSON} with {SCOPE}",
+    (
+        "service_account",
+        "invalid_grant",
+    ): "the address is no user of the domain, the key was deleted, or our clock is wrong",
+    (
+        "service_account",
+        "unauthorized_client",
+    ): f"let an administrator of the domain delegate {SCOPE} to the service account",
+    ("service_account", "access_denied"): f"let an administrator of the domain delegate {SCOPE} to the service account",
+}
+
+
+def google_credentials(account_id: str, credential: Credential) -> Any:
+    """google-auth's object for an account's credentials; has no token yet."""
+    if credential.kind == "service_account":
+        return _service_account(credential).with_subject(account_id)
+    from google.oauth2.credentials import Credentials
+
+    content = credential.content
+    return Credentials(  # type: ignore[no-untyped-call]
+        None,
+        refresh_token=content["refresh_token"],
+        client_id=content["client_id"],
+        client_secret=content["client_secret"],
+        token_uri=content["token_uri"],
+        scopes=[content["scope"]] if content["scope"] else None,
+    )
+
+
+def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
+    """Gets a new token into `google` and returns when it ends, in epoch seconds. Raises AuthError or ServerError."""
+    from google.auth.exceptions import GoogleAuthError, RefreshError
+
+    try:
+        google.refresh(_send)
+    except RefreshError as error:
+        raise _refused(error, account_id, kind) from None
+    except (GoogleAuthError, TypeError, ValueError, LookupError) as error:  # the latter when the answer is no JSON
+        raise ServerError(
+            f"no token for {account_id}: the token server did not answer ({type(error).__name__})",
+            account_id=account_id,
+            reason="tokenServer",
+        ) from None
+    granted = getattr(google, "granted_scopes", None)
+    if granted and not set(granted) & set(READING_SCOPES):
+        raise _dead(account_id, kind, "invalid_scope")
+    return float(google.expiry.replace(tzinfo=UTC).timestamp()) if google.expiry else float("inf")
+
+
+def _refused(error: Any, account_id: str, kind: CredentialKind) -> AuthError | ServerError:
+    """An answer that is not OAuth's (some proxy's page) is a failure that passes, not the end of a consent."""
+    code = _code(error)
+    if error.retryable or not code:
+        return ServerError(
+            f"no token for {account_id}: the token server failed ({code or 'an answer of another kind'})",
+            account_id=account_id,
+            reason=code or "tokenServer",
+        )
+    return _dead(account_id, kind, code)
+
+
+def _dead(account_id: str, kind: CredentialKind, code: str) -> AuthError:
+    return AuthError(
+        f"no token for {account_id}: {code}; {_ADVICE.get((kind, code), _PERSON)}", account_id=account_id, reason=code
+    )
+
+
+def _code(error: Any) -> str:
+    """The OAuth error code, empty where there is none; never a description, which may hold anything."""
+    details = error.args[1] if len(error.args) > 1 else None
+    code = details.get("error") if isinstance(details, Mapping) else None
+    return code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 40 else ""
+
+
+_signers: dict[str, Any] = {}
+_signers_lock = threading.Lock()
+
+
+def _service_account(credential: Credential) -> Any:
+    """Parsing a private key costs 42 ms of CPU, and one key often serves a whole domain: parsed once per process."""
+    from google.oauth2.service_account import Credentials
+
+    fingerprint = hashlib.sha256(credential.to_bytes()).hexdigest()
+    with _signers_lock:
+        if fingerprint not in _signers:
+            try:
+                _signers[fingerprint] = Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                    dict(credential.content), scopes=[SCOPE]
+                )
+            except ValueError:
+                raise ConfigError("the stored service account key cannot be used; add the account again") from None
+        return _signers[fingerprint]
+
+
+@functools.cache
+def _connections() -> Any:
+    """Connections to token servers, shared by all accounts."""
+    import google.auth.transport.urllib3
+    import urllib3
+
+    pools = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=_TIMEOUT_S))
+    return google.auth.transport.urllib3.Request(pools)  # type: ignore[no-untyped-call]
+
+
+def _send(url: str, method: str = "GET", body: Any = None, headers: Any = None, **_: Any) -> Any:
+    """What google-auth sends its requests with; redirects are not followed, secrets travel on them.
+
+    A failing server is told at once: google-auth would ask it again by itself, on a clock of its own.
+    """
+    from google.auth.exceptions import TransportError
+
+    response = _connections()(url, method=method, body=body, headers=headers, redirect=False)
+    if response.status >= 500 or response.status == 429:
+        raise TransportError(f"status {response.status}")  # type: ignore[no-untyped-call]
+    return response
