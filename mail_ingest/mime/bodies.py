@@ -131,5 +131,8 @@ def _richest(views: list[list[_Shown]]) -> list[_Shown]:
 
 def _with_line_feeds(text: str) -> str:
     """Text whose lines end in line feeds, whatever ended them."""
-    unix = "\n".join(text.split("\r\n"))  # Faster than to replace.
-    return unix.replace("\r", "\n") if "\r" in unix else unix
+    unix = text.replace("\r\n", "\n")
+    if "\r" not in unix:
+        return unix
+    # A return is doubled where "=0D" was encoded before a line end; the rest stand alone.
+    return unix.replace("\r\n", "\n").replace("\r", "\n")

@@ -94,13 +94,14 @@ def _ordinary(block: bytes) -> Headers | None:
     joined = "\n".join([name for name, _, _ in parts])
     if len(parts) > MAX_HEADERS or not all(map(_COLON, parts)) or _NAMES.fullmatch(joined) is None:
         return None
+    names = joined.split("\n")
     values = [value.strip() for _, _, value in parts]
     if is_folded:
         values = [value.replace(line_end, "") if "\n" in value else value for value in values]
     all_values = "".join(values)
-    if "\r" in all_values or "\n" in all_values:
+    if "\r" in all_values or "\n" in all_values or len(names) != len(values):
         return None
-    return _indexed(joined.split("\n"), values, joined.lower().split("\n"))
+    return _indexed(names, values, joined.lower().split("\n"))
 
 
 def _indexed(names: list[str], values: list[str], lower: list[str]) -> Headers:

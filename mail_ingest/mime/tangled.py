@@ -25,7 +25,7 @@ _SILENT = frozenset({"script", "style", "title", "template", "noscript"})
 
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*+)")
 _SEPARATORS = re.compile(r"[\s/]++")
-_LONG_REFERENCE = re.compile(r"&#?[0-9A-Za-z]{12,}+")
+_LONG_REFERENCE = re.compile(r"&#?[0-9A-Za-z]{12,}+;?")
 _SPACE = re.compile(r"[^\S\n]++")
 
 
@@ -35,9 +35,9 @@ def is_tangled(html: str) -> bool:
         return False
     if html.count("<") > _MAX_TAGS:
         return True
-    tags = [(slash, name.lower()) for slash, name in _TAG.findall(html)]
-    open_at_once = _deepest(slash for slash, name in tags if name not in _VOID)
-    copied = _deepest(slash for slash, name in tags if name in _FORMATTING)
+    tags = _TAG.findall(html)
+    open_at_once = _deepest(slash for slash, name in tags if name.lower() not in _VOID)
+    copied = _deepest(slash for slash, name in tags if name.lower() in _FORMATTING)
     if open_at_once * len(tags) > _MAX_OPEN_TIMES_TAGS or copied * len(tags) > _MAX_COPIES:
         return True
     # Angle brackets inside attributes, which would hide from the next count how many attributes there are.

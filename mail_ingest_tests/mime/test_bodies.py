@@ -131,4 +131,5 @@ def test_a_message_without_text_has_no_body():
 
 def test_line_ends_of_bodies_are_line_feeds():
     assert parse(b"X: y\r\n\r\na\r\nb\rc\nd\r\n").body_text == "a\nb\nc\nd\n"
+    assert parse(b"X: y\n\na\r\r\nb\n").body_text == "a\nb\n"
     assert parse(b"Content-Type: text/html\r\n\r\n<p>a\r\nb").body_html == "<p>a\nb"

@@ -167,7 +167,9 @@ def test_large_ordinary_html_is_parsed():
 
 
 def test_without_a_parser_the_text_between_the_tags_is_left():
-    html = "<style>no</style><p>a &amp; b</p>1 < 2<script>if (a<b) no</script><!-- no --><div>c</div>&#9999999999999999;"
+    html = (
+        "<style>no</style><p>a &amp; b</p>1 < 2<script>if (a<b) no</script><!-- no --><div>c</div>&#9999999999999999;"
+    )
 
     assert cut_tags(html).split() == ["a", "&", "b", "1", "<", "2", "c"]
 
