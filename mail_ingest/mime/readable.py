@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import HTMLParserException
 
 from mail_ingest.mime.defects import Defect
 from mail_ingest.mime.tangled import cut_tags, is_tangled
@@ -69,7 +70,11 @@ def render(html: str, defects: set[Defect]) -> str:
         html = _CELL_END.sub("", _CELL_START.sub(r"\1", html))
     if has_quotes := "</blockquote" in html or "</BLOCKQUOTE" in html:
         html = _QUOTE_END.sub(_CLOSE, _QUOTE_START.sub(rf"\g<0>{_OPEN}", html))
-    text = extract_plain_text(html, preserve_formatting=True, alt_texts=True, links=True, skip_elements=_HIDDEN)
+    try:
+        text = extract_plain_text(html, preserve_formatting=True, alt_texts=True, links=True, skip_elements=_HIDDEN)
+    except HTMLParserException:
+        defects.add("tangled-html")
+        return _tidy(cut_tags(html))
     text = _without_plain_targets(text)
     return _tidy(_prefix_quotes(text) if has_quotes else text)
 

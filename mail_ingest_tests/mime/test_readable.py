@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from resiliparse.parse.html import HTMLParserException
 
 from mail_ingest.mime import html_to_text, parse
 from mail_ingest.mime.readable import MAX_HTML_CHARS
@@ -154,6 +155,17 @@ def test_html_built_to_explode_is_not_parsed(kind):
     parsed = parse(part("text/html", TANGLED[kind].encode()))
     assert parsed.defects == ("tangled-html",)
     assert parsed.text_from_html is not None
+
+
+def test_html_the_library_gives_up_on_is_read_without_it(monkeypatch):
+    def give_up(*_args: object, **_options: object) -> str:
+        raise HTMLParserException("out of nodes")
+
+    monkeypatch.setattr("mail_ingest.mime.readable.extract_plain_text", give_up)
+
+    parsed = parse(part("text/html", b"<p>a</p>b"))
+
+    assert (parsed.text_from_html, parsed.defects) == ("a\nb", ("tangled-html",))
 
 
 def test_large_ordinary_html_is_parsed():

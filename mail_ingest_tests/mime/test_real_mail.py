@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import lru_cache
 
-from mail_ingest.mime import Attachment, ParsedMessage, parse
+from mail_ingest.mime import Attachment, ParsedMessage, html_to_text, parse
 from mail_ingest_tests.mime.public_mail import manifest, needs_public_mail, real_messages
 from mail_ingest_tests.mime.soundness import faults
 
@@ -88,6 +89,23 @@ def test_most_real_mail_has_no_defect():
     )
 
     assert counts["bad"] <= 94
+
+
+@needs_public_mail
+def test_readable_html_says_what_the_text_beside_it_says(capsys):
+    """Of the words in the text made from HTML, nearly all stand in the sender's own text too."""
+    word = re.compile(r"\w{3,}")
+    shares = []
+    for message in parsed_messages().values():
+        if message.body_text and message.body_html:
+            told = set(word.findall(html_to_text(message.body_html)))
+            shares.append(len(told & set(word.findall(message.body_text))) / max(1, len(told)))
+
+    mean = sum(shares) / len(shares)
+    with capsys.disabled():
+        print(f"\nreadable HTML: {mean:.1%} of its words are in the text beside it, {len(shares)} messages", end="")
+    assert len(shares) > 1_000
+    assert mean > 0.985
 
 
 @needs_public_mail
