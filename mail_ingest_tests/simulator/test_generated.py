@@ -89,23 +89,23 @@ def test_snippets_of_generated_mail_are_the_beginning_of_its_text(box: Mailbox, 
 
 
 def test_pages_of_a_large_mailbox_cost_no_more_than_those_of_a_small_one(gmail: Simulator) -> None:
-    """Deep pages, label pages and date windows of 120,000 messages, each within a few milliseconds."""
+    """Deep pages, label pages and date windows of 120,000 messages, each within milliseconds of CPU time."""
     box = gmail.add_account("large@example.com")
     client = Client(gmail.url, box.token)
-    began = time.monotonic()
+    began = time.process_time()
     box.generate(120_000, seed=2)
-    generated_s = time.monotonic() - began
-    began = time.monotonic()
+    generated_s = time.process_time() - began
+    began = time.process_time()
     swept = client.pages("messages", "messages", includeSpamTrash="true", maxResults=500)
-    swept_s = time.monotonic() - began
+    swept_s = time.process_time() - began
     slowest = 0.0
     for params in ({"labelIds": "Label_9"}, {"labelIds": "CHAT"}, {"q": "after:1640000000 before:1640086400"}) * 3:
-        began = time.monotonic()
+        began = time.process_time()
         assert client.get("messages", maxResults=500, includeSpamTrash="true", **params).json["messages"]
-        slowest = max(slowest, time.monotonic() - began)
+        slowest = max(slowest, time.process_time() - began)
     client.close()
 
     assert len({item["id"] for item in swept}) == 120_000
     assert generated_s < 10
     assert swept_s < 5
-    assert slowest < 0.25
+    assert slowest < 0.2

@@ -41,8 +41,9 @@ class Listing:
     def newest_first(self, below: tuple[int, int] | None = None) -> Iterator[int]:
         """All matching messages below a position; walks the smallest label that is asked for."""
         state, query = self._state, self._query
+        required = self._labels | (query.required_labels if query is not None else set())
         order = min(
-            (state.members_of(label_id).order for label_id in self._labels),
+            (state.members_of(label_id).order for label_id in required),
             key=lambda label_order: label_order.count,
             default=state.order,
         )

@@ -7,7 +7,7 @@ and (b or c); `{a b}` is a or b; `-` negates. Words match whole words of address
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mail_ingest.simulator.mail.search_terms import Candidate, Predicate, Terms
 
@@ -30,6 +30,8 @@ class Query:
     after_s: float | None = None
     before_s: float | None = None
     """Bounds every match lies within (epoch seconds, inclusive), so that a listing need not look further."""
+    required_labels: set[str] = field(default_factory=set)
+    """Labels that every match has, for the same reason."""
 
 
 def compile_query(text: str, terms: Terms) -> Query:
@@ -95,6 +97,9 @@ class _Parser:
                 query.after_s = max((s for s in (query.after_s, after_s) if s is not None), default=None)
                 query.before_s = min((s for s in (query.before_s, before_s) if s is not None), default=None)
             return _between(after_s, before_s)
+        label_id = self._terms.label_of(operator, value.lower())
+        if label_id is not None and top:
+            self._query.required_labels.add(label_id)
         return self._terms.operator(operator, value)
 
     def _or_follows(self) -> bool:

@@ -126,10 +126,7 @@ class Terms:
             return lambda candidate: any(lowered in name.lower() for name in candidate.file_names)
         if operator == "has":
             return _has(lowered)
-        if operator == "category":
-            category = f"CATEGORY_{'PERSONAL' if lowered == 'primary' else lowered.upper()}"
-            return lambda candidate: category in candidate.label_ids
-        if operator in ("in", "is", "label"):
+        if operator in ("in", "is", "label", "category"):
             return self._place(operator, lowered)
         return self.words(f"{operator}:{value}")
 
@@ -142,19 +139,29 @@ class Terms:
             return lambda candidate: len(candidate.raw) < limit
         return lambda candidate: len(candidate.raw) > limit
 
+    def label_of(self, operator: str, value: str) -> str | None:
+        """The one label that `in:`, `is:`, `label:` or `category:` asks for; None for everything else."""
+        if operator == "category":
+            return f"CATEGORY_{'PERSONAL' if value == 'primary' else value.upper()}"
+        if operator not in ("in", "is", "label"):
+            return None
+        if value in PLACES:
+            return PLACES[value]
+        slug = label_slug(value)
+        found = [label.id for label in self._state.labels.values() if label_slug(label.name) == slug]
+        return found[0] if len(found) == 1 else None
+
     def _place(self, operator: str, value: str) -> Predicate:
         if value == "anywhere":
             return lambda _: True
         if operator == "is" and value == "read":
             return lambda candidate: "UNREAD" not in candidate.label_ids
-        if operator == "is" and value == "muted":
-            return lambda _: False
-        if value in PLACES:
-            label_id = PLACES[value]
+        label_id = self.label_of(operator, value)
+        if label_id is not None:
             return lambda candidate: label_id in candidate.label_ids
         slug = label_slug(value)
-        wanted = {label.id for label in self._state.labels.values() if label_slug(label.name) == slug}
-        return lambda candidate: not wanted.isdisjoint(candidate.label_ids)
+        several = {label.id for label in self._state.labels.values() if label_slug(label.name) == slug}
+        return lambda candidate: not several.isdisjoint(candidate.label_ids)
 
 
 def _has(value: str) -> Predicate:
