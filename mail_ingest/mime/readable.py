@@ -28,8 +28,7 @@ _HIDDEN = [
 
 # Private-use characters. They are cut out of the document first, so that in the text they are ours.
 _OPEN, _CLOSE = "\ue000", "\ue001"
-_QUOTE_START = re.compile(r"<blockquote\b[^<>]*+>", re.IGNORECASE)
-_QUOTE_END = re.compile(r"(?=</blockquote\b)", re.IGNORECASE)
+_QUOTE_START = re.compile(r"<(?:blockquote|BLOCKQUOTE)\b[^<>]*+>")
 _OURS = re.compile(f"[{_OPEN}{_CLOSE}]")
 
 # Outlook wraps the content of every cell in a paragraph, which would put each cell on a line of its own. At most
@@ -48,16 +47,16 @@ def html_to_text(html: str) -> str:
     Lines end in "\\n", with at most one blank line in a row. Cells of a row are separated by a tab, a link's
     target follows its text in parentheses unless it is the text, quoted lines begin with "> ".
     """
-    return render(html, set())
+    return render(html.encode("utf-8", "replace").decode("utf-8"), set())
 
 
 def render(html: str, defects: set[Defect]) -> str:
-    """The same, with the defect "tangled-html" where the layout had to be given up.
+    """The same for text without surrogates, with the defect "tangled-html" where the layout had to be given up.
 
     At most the first MAX_HTML_CHARS are read, embedded images not counted.
     """
-    if not html.isascii():
-        html = _OURS.sub("", html.encode("utf-8", "replace").decode("utf-8"))
+    if _OPEN in html or _CLOSE in html:
+        html = _OURS.sub("", html)
     if len(html) > MAX_HTML_CHARS:
         html = _DATA_URI.sub("", html)
         if len(html) > MAX_HTML_CHARS:
@@ -68,15 +67,18 @@ def render(html: str, defects: set[Defect]) -> str:
         return _tidy(cut_tags(html))
     if "<td" in html or "<TD" in html:
         html = _CELL_END.sub("", _CELL_START.sub(r"\1", html))
-    if has_quotes := "</blockquote" in html or "</BLOCKQUOTE" in html:
-        html = _QUOTE_END.sub(_CLOSE, _QUOTE_START.sub(rf"\g<0>{_OPEN}", html))
+    quote_ends = [end for end in ("</blockquote", "</BLOCKQUOTE") if end in html]
+    if quote_ends:
+        html = _QUOTE_START.sub(rf"\g<0>{_OPEN}", html)
+        for end in quote_ends:
+            html = html.replace(end, _CLOSE + end)
     try:
         text = extract_plain_text(html, preserve_formatting=True, alt_texts=True, links=True, skip_elements=_HIDDEN)
     except HTMLParserException:
         defects.add("tangled-html")
         return _tidy(cut_tags(html))
     text = _without_plain_targets(text)
-    return _tidy(_prefix_quotes(text) if has_quotes else text)
+    return _tidy(_prefix_quotes(text) if quote_ends else text)
 
 
 def _without_plain_targets(text: str) -> str:
@@ -97,7 +99,7 @@ def _prefix_quotes(text: str) -> str:
     begins = False
     lines: list[str] = []
     for line in text.split("\n"):
-        visible = _OURS.sub("", line)
+        visible = _OURS.sub("", line) if _OPEN in line or _CLOSE in line else line
         depth += line.count(_OPEN)
         prefix = "> " * min(depth, _DEEPEST_QUOTE)
         if visible.strip():
@@ -117,6 +119,7 @@ def _prefix_quotes(text: str) -> str:
 def _tidy(text: str) -> str:
     if not text.isascii():
         text = _INVISIBLE.sub("", text).replace("\u00a0", " ")
-    text = re.sub("\t\t+", "\t", text)
+    if "\t\t" in text:
+        text = re.sub("\t\t+", "\t", text)
     text = "\n".join([line.rstrip() for line in text.split("\n")])
     return re.sub("\n\n\n+", "\n\n", text).strip("\n")

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from html import unescape
 from itertools import accumulate
 
-_SMALL = 5_000
 _MAX_TAGS = 400_000
 _MAX_OPEN_TIMES_TAGS = 10_000_000
 _MAX_COPIES = 300_000
@@ -31,18 +30,19 @@ _SPACE = re.compile(r"[^\S\n]++")
 
 def is_tangled(html: str) -> bool:
     """Whether parsing might cost much more than the length of the document."""
-    if len(html) <= _SMALL:
-        return False
-    if html.count("<") > _MAX_TAGS:
+    brackets = html.count("<")
+    if brackets > _MAX_TAGS:
         return True
-    tags = _TAG.findall(html)
-    open_at_once = _deepest(slash for slash, name in tags if name.lower() not in _VOID)
-    copied = _deepest(slash for slash, name in tags if name.lower() in _FORMATTING)
-    if open_at_once * len(tags) > _MAX_OPEN_TIMES_TAGS or copied * len(tags) > _MAX_COPIES:
-        return True
-    # Angle brackets inside attributes, which would hide from the next count how many attributes there are.
-    if sum(map(html.count, ('"<', "'<", "=<"))) + html.count("<") - len(tags) - html.count("<!") > _MAX_ATTRIBUTES:
-        return True
+    if brackets * brackets > _MAX_COPIES:
+        tags = _TAG.findall(html)
+        open_at_once = _deepest(slash for slash, name in tags if name.lower() not in _VOID)
+        copied = _deepest(slash for slash, name in tags if name.lower() in _FORMATTING)
+        if open_at_once * len(tags) > _MAX_OPEN_TIMES_TAGS or copied * len(tags) > _MAX_COPIES:
+            return True
+        # Angle brackets in attributes, which would hide from the next count how many attributes there are.
+        in_attributes = html.count('"<') + html.count("'<") + html.count("=<")
+        if in_attributes + brackets - len(tags) - html.count("<!") > _MAX_ATTRIBUTES:
+            return True
     return any(_attributes(piece) > _MAX_ATTRIBUTES for piece in html.split("<") if len(piece) > _MAX_ATTRIBUTES)
 
 

@@ -89,6 +89,7 @@ def test_quotes_are_marked_by_depth():
 
 def test_quotes_side_by_side_and_unclosed_ones_are_marked():
     assert html_to_text("<BLOCKQUOTE>a</BLOCKQUOTE><BLOCKQUOTE>b</BLOCKQUOTE>c") == "> a\n> b\nc"
+    assert html_to_text("<BLOCKQUOTE>a</BLOCKQUOTE><blockquote>b</blockquote>c") == "> a\n> b\nc"
     assert html_to_text("<blockquote>a</blockquote></blockquote>b<blockquote>c") == "> a\nb\n> c"
 
 
