@@ -69,7 +69,9 @@ def make_world(
     history_retention_s: float | None = None,
 ) -> World:
     """A world without accounts."""
-    profile = PROFILES[quota] if isinstance(quota, str) else quota
+    profile = PROFILES.get(quota) if isinstance(quota, str) else quota
+    if profile is None:
+        raise ValueError(f"unknown quota {quota!r}: one of {', '.join(PROFILES)}")
     lock = RLock()
     movable = Clock(clock)
     return World(

@@ -4,6 +4,7 @@ import email
 import re
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,36 @@ def test_sizes_and_labels_are_as_asked(gmail: Simulator) -> None:
         assert sum(len(box.raw(i)) for i in ids) / len(ids) == pytest.approx(size, rel=0.2)
         assert sum(len(r.label_ids) for r in truth.values()) / len(ids) == pytest.approx(labels, rel=0.1)
         assert len({r.thread_id for r in truth.values()}) == pytest.approx(1_500, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"count": 0}, {"count": 1}, {"count": 50, "user_labels": 0}, {"count": 50, "labels_per_message": 0},
+        {"count": 50, "labels_per_message": 12}, {"count": 50, "messages_per_thread": 1},
+        {"count": 50, "messages_per_thread": 40}, {"count": 50, "mean_size_bytes": 1},
+        {"count": 50, "start": "2024-01-01", "end": "2024-01-01"},
+    ],
+)  # fmt: skip
+def test_unusual_wishes_are_met(box: Mailbox, arguments: dict[str, Any]) -> None:
+    ids = box.generate(**arguments)
+
+    assert len(set(ids)) == len(box.messages()) == arguments["count"]
+    assert all(email.message_from_bytes(box.raw(message_id))["Subject"] for message_id in ids)
+
+
+def test_more_mail_can_be_generated_later_and_older(box: Mailbox, client: Client) -> None:
+    box.generate(100, seed=1, start="2024-01-01", end="2024-12-31")
+    message_id = box.add()
+    box.generate(100, seed=2, start="2020-01-01", end="2020-12-31")
+    truth = box.messages()
+
+    listed = client.pages("messages", "messages", includeSpamTrash="true", maxResults=30)
+
+    assert listed[0]["id"] == message_id
+    dates = [truth[item["id"]].internal_date_ms for item in listed]
+    assert (len(dates), dates) == (201, sorted(dates, reverse=True))
+    assert all(client.get(f"messages/{i}", format="raw").status == 200 for i in list(truth)[::20])
 
 
 def test_all_places_labels_and_kinds_occur(box: Mailbox) -> None:

@@ -154,6 +154,11 @@ def test_errors_cost_their_units_and_refusals_cost_none(world: World) -> None:
     charging.close()
 
 
+def test_an_unknown_quota_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="unknown quota '2027': one of 2026, previous, off"):
+        Simulator(quota="2027")
+
+
 def test_off_means_no_limit_but_units_are_counted() -> None:
     with Simulator(quota="off") as gmail:
         box = gmail.add_account("ada@example.com")
