@@ -14,11 +14,11 @@ def analyst_assets() -> list[dg.AssetsDefinition]:
 
 def _asset(relation: Relation) -> dg.AssetsDefinition:
     @dg.multi_asset(name=relation.name.replace(".", "__"), specs=[relation_spec(relation)])
-    def build(mail_ingest: MailIngest) -> dg.MaterializeResult:
-        engine = mail_ingest.engine()
-        with engine.warehouse.open() as connection:
-            create_views(connection, [relation])
-            row = connection.execute(f"select count(*) from {relation.name}").fetchone()
-        return dg.MaterializeResult(metadata={"dagster/row_count": int(row[0]) if row else 0})
+    def build(mail_ingest: MailIngest) -> dg.MaterializeResult[None]:
+        with mail_ingest.engine() as engine:
+            with engine.warehouse.open() as connection:
+                create_views(connection, [relation])
+            counts = engine.queries.row_counts([relation.name])
+        return dg.MaterializeResult(metadata={"dagster/row_count": counts[relation.name]})
 
     return build

@@ -1,89 +1,98 @@
-"""The sync job: state and content of every account in one step, without partitions, and its schedule."""
+"""The jobs: syncing accounts without partitions, building and checking the analyst tables; and their schedules."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import dagster as dg
+from pydantic import Field
 
-from mail_ingest.defs.outcomes import raise_for_failures, run_metadata
+from mail_ingest.defs.outcomes import raise_for_failures
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import RELATION_GROUPS, asset_key
-from mail_ingest.ingest import Engine, SyncOptions, SyncRun
+from mail_ingest.defs.specs import RELATION_GROUPS, asset_key, table_name
+from mail_ingest.defs.syncing import (
+    STATE_POOL,
+    Metadata,
+    content_metadata,
+    run_summary,
+    state_metadata,
+    sync,
+    triggered_by,
+)
+from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.backlog import completed_months
+from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import Settings
-from mail_ingest.sources.tables import CONTENT_TABLES, DATASET, STATE_TABLES, SYNC_RUNS
+from mail_ingest.sources.tables import MESSAGES
 
-#: A run reports at most this many months: each report costs 10 ms and 5 KB in Dagster's event log.
-_MONTHS_REPORTED = 24
+SYNC_JOB = "sync"
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+#: A first sync takes hours; ended after this time it goes on with the next one, and nothing is bought twice.
+_MAX_RUNTIME_S = 6 * 3600
 
 
 class SyncConfig(dg.Config):
-    """Which accounts (all active ones without any), and how many messages at most each."""
+    """What a run of the sync job takes."""
 
-    accounts: list[str] = []  # noqa: RUF012
-    max_messages: int | None = None
-    mode: str = "auto"
-
-
-@dg.op(
-    description="Syncs every account: state first, then content until the backlog or the limit is done.",
-    pool="mailbox_state",
-)
-def sync_accounts(context: dg.OpExecutionContext, config: SyncConfig, mail_ingest: MailIngest) -> None:
-    """Runs the sync and reports what it materialized: the landing tables, and the months it completed."""
-    engine = mail_ingest.engine()
-    options = SyncOptions(
-        mode="full" if config.mode == "full" else "partial" if config.mode == "partial" else "auto",
-        max_messages=config.max_messages,
-        triggered_by="schedule" if "dagster/schedule_name" in context.run.tags else "person",
+    accounts: list[str] = Field(default=[], description="Addresses to take; all active accounts if there are none.")
+    max_messages: int | None = Field(
+        default=None, description="Buy the content of at most so many messages of each account."
     )
-    accounts = engine.accounts(config.accounts)
-    runs = engine.sync(
-        accounts,
-        options,
-        on_done=lambda run: context.log.info(
-            f"{run.account_id}: {run.outcome}, {run.messages_added} new, {run.contents_stored} contents, "
-            f"{run.spent.total().units} units, backlog {run.backlog}"
-        ),
+    mode: Literal["auto", "partial", "full"] = Field(
+        default="auto",
+        description="partial: history only; full: sweep every id and label; auto: history, or a sweep if it has expired.",
     )
-    _report(context, engine, runs)
-    raise_for_failures(runs)
 
 
-def _report(context: dg.OpExecutionContext, engine: Engine, runs: list[SyncRun]) -> None:
-    context.add_output_metadata(run_metadata(runs))
-    if not any(run.changed_anything for run in runs):
-        return
-    metadata = run_metadata(runs)
-    states = [f"{DATASET}.{table.name}" for table in STATE_TABLES]
-    counts = engine.queries.row_counts(states)
-    for name in states:
-        context.log_event(
-            dg.AssetMaterialization(
-                asset_key(name), metadata={**metadata, "dagster/row_count": dg.MetadataValue.int(counts[name])}
-            )
+def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
+    """The job that keeps every account true."""
+
+    @dg.op(
+        description="Syncs every account: state first, then content until the backlog or the limit is done.",
+        pool=STATE_POOL,
+        retry_policy=retry_policy,
+    )
+    def sync_accounts(context: dg.OpExecutionContext, config: SyncConfig, mail_ingest: MailIngest) -> None:
+        options = SyncOptions(
+            mode=config.mode, max_messages=config.max_messages, triggered_by=triggered_by(context.run)
         )
-    if not any(run.contents_stored or run.contents_adopted for run in runs):
-        return
-    for month, rows in completed_months(engine, [run.account_id for run in runs], runs)[:_MONTHS_REPORTED]:
-        for table in CONTENT_TABLES:
-            if table is not SYNC_RUNS:
-                context.log_event(
-                    dg.AssetMaterialization(
-                        asset_key(f"{DATASET}.{table.name}"),
-                        partition=month,
-                        metadata={"messages_in_month": dg.MetadataValue.int(rows)},
-                    )
-                )
+        with mail_ingest.engine() as engine:
+            runs = sync(engine, config.accounts, options, context.log)
+            about_run = run_summary(engine, runs)
+            context.add_output_metadata(about_run)
+            if any(run.changed_anything for run in runs):
+                for event in _materializations(engine, runs, about_run, context.instance):
+                    context.log_event(event)
+        raise_for_failures(runs)
+
+    @dg.job(
+        name=SYNC_JOB,
+        description="Keeps every active account true: state, then new content. Costs 2 quota units where nothing changed.",
+        executor_def=dg.in_process_executor,
+        tags={"dagster/max_runtime": str(_MAX_RUNTIME_S)},
+    )
+    def job() -> None:
+        sync_accounts()
+
+    return job
 
 
-@dg.job(
-    name="sync",
-    description="Keeps every active account true: state, then new content. Costs 2 quota units where nothing changed.",
-    executor_def=dg.in_process_executor,
-)
-def sync_job() -> None:
-    """One step; accounts are synced one after another inside it."""
-    sync_accounts()
+def _materializations(
+    engine: Engine, runs: Sequence[SyncRun], about_run: Metadata, instance: dg.DagsterInstance
+) -> Iterator[dg.AssetMaterialization]:
+    """The state tables, and the months that are complete now and got content by this sync or were not known to be."""
+    for key, metadata in state_metadata(engine, about_run):
+        yield dg.AssetMaterialization(key, metadata=metadata)
+    got_content = {month for run in runs for month in run.months}
+    reported = instance.get_materialized_partitions(asset_key(table_name(MESSAGES)))
+    months = [month for month in completed_months(engine, runs) if month in got_content or month not in reported]
+    for key, month, metadata in content_metadata(engine, about_run, months):
+        yield dg.AssetMaterialization(key, partition=month, metadata=metadata)
 
 
 def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-untyped-def]  # Dagster exports no name for it
@@ -96,15 +105,39 @@ def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-
     )
 
 
-def hourly_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Runs the sync job every hour; on by itself only in the deployment called production."""
-    return dg.ScheduleDefinition(
+def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Runs the sync job every hour, but never a second one beside one that takes longer."""
+
+    @dg.schedule(
         name="hourly_sync",
-        job=sync_job,
+        target=job,
         cron_schedule="7 * * * *",
         execution_timezone="UTC",
-        description="Syncs every active account at seven minutes past the hour.",
-        default_status=(
-            dg.DefaultScheduleStatus.RUNNING if settings.env == "production" else dg.DefaultScheduleStatus.STOPPED
-        ),
+        description="Syncs every active account at seven minutes past the hour, unless the sync before still runs.",
+        default_status=_status(settings),
     )
+    def hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        unfinished = context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED), limit=1)
+        if unfinished:
+            return dg.SkipReason(f"The sync before has not finished yet (run {unfinished[0].run_id}).")
+        return dg.RunRequest()
+
+    return hourly
+
+
+def nightly_checks(settings: Settings, job) -> dg.ScheduleDefinition:  # type: ignore[no-untyped-def]  # as above
+    """Runs the analyst job every night."""
+    return dg.ScheduleDefinition(
+        name="nightly_checks",
+        job=job,
+        cron_schedule="37 3 * * *",
+        execution_timezone="UTC",
+        description="Builds the analyst views and runs all checks every night.",
+        default_status=_status(settings),
+    )
+
+
+def _status(settings: Settings) -> dg.DefaultScheduleStatus:
+    """Schedules are on by themselves in the deployment called production only."""
+    is_production = settings.env == "production"
+    return dg.DefaultScheduleStatus.RUNNING if is_production else dg.DefaultScheduleStatus.STOPPED

@@ -1,128 +1,157 @@
 """The landing tables as assets: state at any time, content by month; both run through `ingest`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import dagster as dg
+from pydantic import Field
 
-from mail_ingest.defs.outcomes import raise_for_failures, run_metadata
+from mail_ingest.defs.outcomes import markdown_table, raise_for_failures
 from mail_ingest.defs.partitions import month_partitions
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import CONTENT_GROUP, STATE_GROUP, asset_key, landing_spec
-from mail_ingest.ingest import Engine, SyncOptions, SyncRun
+from mail_ingest.defs.specs import CONTENT_GROUP, STATE_GROUP, asset_key, landing_spec, table_name
+from mail_ingest.defs.syncing import (
+    CONTENT_POOL,
+    CONTENT_TABLES,
+    STATE_POOL,
+    changed_states,
+    content_metadata,
+    run_summary,
+    state_metadata,
+    sync,
+    triggered_by,
+)
+from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.backlog import month_backlog
 from mail_ingest.settings import Settings
-from mail_ingest.sources.tables import CONTENT_TABLES, DATASET, STATE_TABLES, SYNC_RUNS
+from mail_ingest.sources.tables import MESSAGE_STATES, MESSAGES, STATE_TABLES
 
 MONTHS_COMPLETE = "months_are_complete"
+_ABOUT_STATE = (
+    "Kept current by the job `sync`. Materializing it reads ids, threads, labels and deletions of every active account and "
+    "no content, which is nearly free in quota units."
+)
+_ABOUT_CONTENT = (
+    "Kept current by the job `sync`. Materializing months buys the content that is missing in them, newest first: 20 quota "
+    "units a message, 300 messages a minute and mailbox, never twice. All tables of the group are filled together."
+)
+_MESSAGES_KEY = asset_key(table_name(MESSAGES))
 
 
 class StateConfig(dg.Config):
-    """Which accounts (all active ones without any) and how: auto, partial or full."""
+    """What a state run takes."""
 
-    accounts: list[str] = []  # noqa: RUF012  Dagster's config classes take their defaults like this
-    mode: str = "auto"
+    accounts: list[str] = Field(default=[], description="Addresses to take; all active accounts if there are none.")
+    mode: Literal["auto", "partial", "full"] = Field(
+        default="auto",
+        description="partial: history only; full: sweep every id and label; auto: history, or a sweep if it has expired.",
+    )
 
 
 class ContentConfig(dg.Config):
-    """Which accounts (all active ones without any), and how many messages at most."""
+    """What a content run takes."""
 
-    accounts: list[str] = []  # noqa: RUF012
-    max_messages: int | None = None
+    accounts: list[str] = Field(default=[], description="Addresses to take; all active accounts if there are none.")
+    max_messages: int | None = Field(
+        default=None, description="Buy the content of at most so many messages of each account."
+    )
 
 
-def landing_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.AssetsDefinition]:
     """The two assets that read Gmail. Building them reads nothing."""
     months = month_partitions(settings)
-    content_tables = [table for table in CONTENT_TABLES if table is not SYNC_RUNS]
-    content_keys = [asset_key(f"{DATASET}.{table.name}") for table in content_tables]
 
     @dg.multi_asset(
         name="mailbox_state",
-        specs=[landing_spec(table, group=STATE_GROUP) for table in STATE_TABLES],
-        pool="mailbox_state",
+        specs=[landing_spec(table, group=STATE_GROUP, about=_ABOUT_STATE) for table in STATE_TABLES],
+        pool=STATE_POOL,
+        retry_policy=retry_policy,
         description="Sweeps or replays ids, threads, labels and deletions of every account. Nearly free in quota units.",
     )
     def mailbox_state(
         context: dg.AssetExecutionContext, config: StateConfig, mail_ingest: MailIngest
-    ) -> Iterator[dg.MaterializeResult]:
-        engine = mail_ingest.engine()
-        options = SyncOptions(
-            mode="full" if config.mode == "full" else "partial" if config.mode == "partial" else "auto",
-            content=False,
-            triggered_by=_trigger(context),
-        )
-        runs = engine.sync(engine.accounts(config.accounts), options, on_done=_log(context))
-        yield from _results(engine, [f"{DATASET}.{table.name}" for table in STATE_TABLES], runs)
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        options = SyncOptions(mode=config.mode, content=False, triggered_by=triggered_by(context.run))
+        with mail_ingest.engine() as engine:
+            runs = sync(engine, config.accounts, options, context.log)
+            if any(not run.error for run in runs):
+                for key, metadata in state_metadata(engine, run_summary(engine, runs)):
+                    yield dg.MaterializeResult(asset_key=key, metadata=metadata)
         raise_for_failures(runs)
 
     @dg.multi_asset(
         name="mailbox_content",
         specs=[
             landing_spec(
-                table, group=CONTENT_GROUP, deps=(f"{DATASET}.message_states",), partitions_def=months
+                table,
+                group=CONTENT_GROUP,
+                about=_ABOUT_CONTENT,
+                deps=[MESSAGE_STATES],
+                partitions_def=months,
+                skippable=True,  # a run that reached only some of its months reports these one by one
             )
-            for table in content_tables
+            for table in CONTENT_TABLES
         ],
         check_specs=[
             dg.AssetCheckSpec(
                 MONTHS_COMPLETE,
-                asset=content_keys[0],
-                description="Fails while any account of the run has messages of these months without content.",
+                asset=_MESSAGES_KEY,
+                description=(
+                    "Catches messages of the run's months and accounts that have no content yet, and months for which an "
+                    "account could not be asked."
+                ),
             )
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool="mailbox_content",
+        pool=CONTENT_POOL,
+        retry_policy=retry_policy,
         description="Buys the content of the selected months, newest first: 20 quota units a message, never twice.",
     )
     def mailbox_content(
         context: dg.AssetExecutionContext, config: ContentConfig, mail_ingest: MailIngest
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        engine = mail_ingest.engine()
-        accounts = engine.accounts(config.accounts)
-        wanted = tuple(context.partition_keys)
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        months = sorted(context.partition_keys, reverse=True)
         options = SyncOptions(
-            months=wanted, max_messages=config.max_messages, triggered_by=_trigger(context)
+            months=tuple(months), max_messages=config.max_messages, triggered_by=triggered_by(context.run)
         )
-        runs = engine.sync(accounts, options, on_done=_log(context))
-        yield from _results(engine, [f"{DATASET}.{table.name}" for table in content_tables], runs)
-        waiting = {
-            f"{account.account_id} {month}": count
-            for account in accounts
-            for month, count in month_backlog(engine, account, wanted).items()
-            if count
-        }
-        yield dg.AssetCheckResult(
-            check_name=MONTHS_COMPLETE,
-            asset_key=content_keys[0],
-            passed=not waiting,
-            metadata={"messages_without_content": sum(waiting.values()), "by_account_and_month": str(waiting)[:1000]},
-        )
+        with mail_ingest.engine() as engine:
+            runs = sync(engine, config.accounts, options, context.log)
+            about_run = run_summary(engine, runs)
+            if changed_states(runs):
+                for key, metadata in state_metadata(engine, about_run):
+                    context.log_event(dg.AssetMaterialization(key, metadata=metadata))
+            # months that Gmail was asked for: all as a rule, fewer where limit or quota ended the run, none where every
+            # account failed before
+            reached = [month for month in months if any(month in run.months_listed for run in runs)]
+            if reached == months:
+                for key, month, metadata in content_metadata(engine, about_run, months):
+                    context.add_asset_metadata(metadata, asset_key=key, partition_key=month)
+                for table in CONTENT_TABLES:
+                    yield dg.MaterializeResult(asset_key=asset_key(table_name(table)))
+            else:
+                for key, month, metadata in content_metadata(engine, about_run, reached):
+                    context.log_event(dg.AssetMaterialization(key, partition=month, metadata=metadata))
+            yield _months_are_complete(runs, months, month_backlog(engine, runs, months))
         raise_for_failures(runs)
 
     return [mailbox_state, mailbox_content]
 
 
-def _results(engine: Engine, tables: list[str], runs: list[SyncRun]) -> Iterator[dg.MaterializeResult]:
-    counts = engine.queries.row_counts(tables)
-    metadata = run_metadata(runs)
-    for table in tables:
-        yield dg.MaterializeResult(
-            asset_key=asset_key(table), metadata={**metadata, "dagster/row_count": counts[table]}
-        )
-
-
-def _log(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
-    def log(run: SyncRun) -> None:
-        context.log.info(
-            f"{run.account_id}: {run.outcome}, {run.messages_added} new, {run.messages_deleted} deleted, "
-            f"{run.label_changes} label changes, {run.contents_stored} contents, {run.spent.total().units} units"
-        )
-
-    return log
-
-
-def _trigger(context: dg.AssetExecutionContext) -> str:
-    tags = context.run.tags
-    if "dagster/backfill" in tags:
-        return "backfill"
-    return "schedule" if "dagster/schedule_name" in tags else "person"
+def _months_are_complete(
+    runs: Sequence[SyncRun], months: Sequence[str], left: Mapping[tuple[str, str], int | None]
+) -> dg.AssetCheckResult:
+    rows = [(account, month, "not asked" if count is None else count) for (account, month), count in left.items()]
+    return dg.AssetCheckResult(
+        check_name=MONTHS_COMPLETE,
+        asset_key=_MESSAGES_KEY,
+        passed=not left,
+        metadata={
+            "months": f"{months[-1]} to {months[0]}" if len(months) > 1 else months[0],
+            "accounts": len(runs),
+            "messages_without_content": sum(count or 0 for count in left.values()),
+            "not_asked": sum(count is None for count in left.values()),
+            "incomplete": dg.MetadataValue.md(
+                markdown_table(("account", "month", "messages without content"), rows) if rows else "none"
+            ),
+        },
+    )

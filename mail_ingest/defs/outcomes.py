@@ -1,64 +1,137 @@
-"""What a sync did -> what Dagster shows: metadata that a person can read, and failures that say whether to retry."""
+"""What a sync did -> what Dagster shows: log lines, metadata that a person can read, and whether a failure is retried."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from logging import Logger
+from typing import Any
 
 import dagster as dg
 
-from mail_ingest.ingest import SyncRun
+from mail_ingest.errors import BusyError, ConcurrencyError, MailIngestError, QuotaError, ServerError
+from mail_ingest.ingest import Progress, SyncRun
+
+#: What another try a few minutes later can mend; all else needs a person.
+_PASSING = (BusyError, ConcurrencyError, QuotaError, ServerError)
+_PASSING_NAMES = {error.__name__ for error in _PASSING}
+_ROWS_SHOWN = 50
+#: A line in Dagster's event log costs 10 ms and 5 KB.
+_PROGRESS_EVERY_S = 60.0
 
 
-def run_metadata(runs: Sequence[SyncRun]) -> dict[str, dg.MetadataValue]:
-    """Changes, units, duration and backlog over all accounts, and a table of those that changed or failed."""
+class SyncLog:
+    """Tells the run's log about each account: progress once a minute, and how it ended."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._told_at = time.monotonic()
+
+    def on_progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _PROGRESS_EVERY_S:
+            self._told_at = now
+            of_total = f" of {progress.total:,}" if progress.total else ""
+            self._log.info("%s: %s, %s%s", progress.account_id, progress.phase, f"{progress.done:,}", of_total)
+
+    def on_done(self, run: SyncRun) -> None:
+        if run.error:
+            self._log.error("%s: %s: %s", run.account_id, run.outcome, run.error)
+            return
+        self._log.info(
+            "%s: %s, %d new messages, %d deleted, %d label changes, %d contents stored, backlog %d, "
+            "%d quota units, %.1f s",
+            run.account_id,
+            run.outcome,
+            run.messages_added,
+            run.messages_deleted,
+            run.label_changes,
+            run.contents_stored + run.contents_adopted,
+            run.backlog,
+            run.spent.total().units,
+            run.duration_s,
+        )
+
+
+def summary(runs: Sequence[SyncRun], backlog: int) -> dict[str, dg.MetadataValue[Any]]:
+    """Changes, backlog, cost and duration over all accounts, and a table of those that changed or failed."""
     totals = [run.spent.total() for run in runs]
-    shown = [run for run in runs if run.changed_anything or run.error][:100]
-    return {
-        "accounts": dg.MetadataValue.int(len(runs)),
+    entries: dict[str, dg.MetadataValue[Any]] = {
         "messages_added": dg.MetadataValue.int(sum(run.messages_added for run in runs)),
         "messages_deleted": dg.MetadataValue.int(sum(run.messages_deleted for run in runs)),
         "label_changes": dg.MetadataValue.int(sum(run.label_changes for run in runs)),
         "contents_stored": dg.MetadataValue.int(sum(run.contents_stored + run.contents_adopted for run in runs)),
         "contents_failed": dg.MetadataValue.int(sum(run.contents_failed for run in runs)),
-        "backlog_left": dg.MetadataValue.int(sum(run.backlog for run in runs)),
+        "backlog_left": dg.MetadataValue.int(backlog),
         "quota_units": dg.MetadataValue.int(sum(total.units for total in totals)),
         "requests": dg.MetadataValue.int(sum(total.calls for total in totals)),
-        "waited_for_quota_s": dg.MetadataValue.float(round(sum(total.waited_s for total in totals), 2)),
-        "duration_s": dg.MetadataValue.float(round(sum(run.duration_s for run in runs), 2)),
-        "by_account": dg.MetadataValue.md(_table(shown)),
+        "requests_refused": dg.MetadataValue.int(sum(total.refusals for total in totals)),
+        "waited_for_quota_s": dg.MetadataValue.float(round(sum(total.waited_s for total in totals), 1)),
+        "duration_s": dg.MetadataValue.float(round(sum(run.duration_s for run in runs), 1)),
+        "accounts": dg.MetadataValue.int(len(runs)),
+        "accounts_failed": dg.MetadataValue.int(len(_failed(runs))),
+        "by_account": dg.MetadataValue.md(_by_account(runs)),
     }
+    resume_at = [run.resume_at for run in runs if run.resume_at is not None]
+    if resume_at:
+        entries["quota_is_back_at"] = dg.MetadataValue.timestamp(max(resume_at))
+    return entries
 
 
-def _table(runs: Sequence[SyncRun]) -> str:
-    if not runs:
+def _by_account(runs: Sequence[SyncRun]) -> str:
+    """The accounts that changed or failed, with what each did and cost, and the errors below."""
+    shown = [run for run in runs if run.changed_anything or run.error]
+    if not shown:
         return "nothing changed"
-    lines = [
-        "| account | outcome | kind | new | deleted | label changes | contents | backlog | units | s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+    head = ("account", "outcome", "kind", "new", "deleted", "label changes", "contents", "units", "seconds")
+    rows = [
+        (
+            f"`{run.account_id}`",
+            run.outcome,
+            run.kind,
+            run.messages_added,
+            run.messages_deleted,
+            run.label_changes,
+            run.contents_stored + run.contents_adopted,
+            run.spent.total().units,
+            f"{run.duration_s:.1f}",
+        )
+        for run in shown
     ]
-    lines += [
-        f"| {run.account_id} | {run.outcome} | {run.kind} | {run.messages_added} | {run.messages_deleted} "
-        f"| {run.label_changes} | {run.contents_stored} | {run.backlog} | {run.spent.total().units} "
-        f"| {run.duration_s:.1f} |"
-        for run in runs
-    ]
-    lines += [f"\n{run.account_id}: {run.error}" for run in runs if run.error]
+    errors = [f"`{run.account_id}`: {run.error}" for run in shown if run.error][:10]
+    return "\n\n".join([markdown_table(head, rows), *errors])
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table of at most 50 rows; says how many it left out."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows[:_ROWS_SHOWN]]
+    if len(rows) > _ROWS_SHOWN:
+        lines.append(f"\nand {len(rows) - _ROWS_SHOWN} more")
     return "\n".join(lines)
 
 
 def raise_for_failures(runs: Sequence[SyncRun]) -> None:
-    """Fails the step when an account failed, after all others were done.
+    """Fails the step where an account failed; all others were done before.
 
-    Whatever a person has to mend is not retried; another process's lock is worth another try.
+    It is retried only if another try can mend every one of them: an account that a person has to mend is no longer
+    active then, so that a retry without it would pass for success.
     """
-    failed = [run for run in runs if run.outcome in ("failed", "busy")]
+    failed = _failed(runs)
     if not failed:
         return
+    lines = [run.error for run in failed[:10]] + ([f"and {len(failed) - 10} more"] if len(failed) > 10 else [])
     raise dg.Failure(
-        description=" ".join(run.error for run in failed[:10]),
-        metadata={
-            "failed_accounts": dg.MetadataValue.int(len(failed)),
-            "of_accounts": dg.MetadataValue.int(len(runs)),
-        },
-        allow_retries=all(run.outcome == "busy" or run.error_class == "ServerError" for run in failed),
+        description=f"{len(failed)} of {len(runs)} accounts failed. " + " ".join(lines),
+        metadata={"by_account": dg.MetadataValue.md(_by_account(failed))},
+        allow_retries=all(run.error_class in _PASSING_NAMES for run in failed),
     )
+
+
+def failure_of(error: MailIngestError) -> dg.Failure:
+    """What stopped a step before or after its accounts, in the error's own words."""
+    return dg.Failure(description=str(error), allow_retries=isinstance(error, _PASSING))
+
+
+def _failed(runs: Sequence[SyncRun]) -> list[SyncRun]:
+    return [run for run in runs if run.outcome in ("failed", "busy")]

@@ -1,16 +1,41 @@
 """The Dagster resource that hands out an engine, built from the environment of the process that runs."""
 
-import dagster as dg
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from mail_ingest.ingest import Engine
+import dagster as dg
+from pydantic import Field
+
+from mail_ingest.defs.outcomes import failure_of
+from mail_ingest.errors import MailIngestError
+from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import load_settings
 
 
-class MailIngest(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Settings come from `MAIL_INGEST_*`; `wait_s` is how long to wait for another process's locks."""
+class MailIngest(dg.ConfigurableResource[Any]):
+    """Engines, by the settings in `MAIL_INGEST_*`."""
 
-    wait_s: float = 60.0
+    wait_s: float = Field(
+        default=600.0,
+        description="Seconds to wait for what another process holds; a load package in the making takes up to 300.",
+    )
 
-    def engine(self) -> Engine:
-        """A new engine. It opens nothing until used."""
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """An engine for the length of the block.
+
+        Raises Failure for wrong settings, unknown accounts and a warehouse that cannot be opened, here or in the block.
+        """
+        try:
+            engine = self.build()
+            try:
+                yield engine
+            finally:
+                engine.close()
+        except MailIngestError as error:
+            raise failure_of(error) from None
+
+    def build(self) -> Engine:
+        """An engine of its own; building it opens nothing. Raises ConfigError for wrong settings."""
         return Engine(load_settings(), wait_s=self.wait_s)

@@ -1,40 +1,78 @@
-"""Months and their backlog: which are complete, and what is missing in the others."""
+"""Months and their backlog: what is missing in those that a run was asked for, and which are complete."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from mail_ingest.accounts import Account
 from mail_ingest.ingest.engine import Engine
+from mail_ingest.ingest.months import month_of
 from mail_ingest.ingest.run import SyncRun
+from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.warehouse.queries import Scope
 
 
-def month_backlog(engine: Engine, account: Account, months: Iterable[str]) -> dict[str, int]:
-    """Live messages without content, by month, as far as listings of these months have found them."""
-    now = datetime.now(UTC)
-    counts = {}
-    for month in months:
-        backlog = engine.queries.count_backlog(account.account_id, Scope(month=month), now)
-        counts[month] = backlog.due + backlog.waiting
-    return counts
+def month_backlog(engine: Engine, runs: Sequence[SyncRun], months: Sequence[str]) -> dict[tuple[str, str], int | None]:
+    """What a backfill left, by account and month: live messages without content; None where Gmail was not asked.
 
-
-def completed_months(engine: Engine, account_ids: Sequence[str], runs: Sequence[SyncRun]) -> list[tuple[str, int]]:
-    """Months that these runs stored content of and that are complete now, with their messages, newest first.
-
-    Which month a message without content belongs to is not known, so months count as complete only where no account
-    has any backlog left.
+    Months that are complete are left out. Gmail was not asked where an account failed before, or where the limit or
+    the quota ended the run.
     """
-    if any(run.backlog or run.out_of_scope or run.error for run in runs):
-        return []
-    first = engine.settings.content_start
-    running = f"{datetime.now(UTC):%Y-%m}"
-    stored = {min(max(month, first), running) for run in runs for month in run.months}
+    left: dict[tuple[str, str], int | None] = {}
+    for run in runs:
+        missing = engine.queries.backlog_by_month(run.account_id, months)
+        for month in months:
+            count = missing.get(month, 0) if month in run.months_listed else None
+            if count != 0:
+                left[run.account_id, month] = count
+    return left
+
+
+def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:
+    """Messages within the accounts' scope that have no content yet."""
+    now = datetime.now(UTC)
+    left = 0
+    for run in runs:
+        scope = Scope(since=account_horizon(engine.registry.get(run.account_id), now))
+        backlog = engine.queries.count_backlog(run.account_id, scope, now)
+        left += backlog.due + backlog.waiting
+    return left
+
+
+def stored_by_month(engine: Engine) -> dict[str, int]:
+    """Messages whose content is stored, by the month they belong to; newest month first."""
+    first, running = engine.settings.content_start, f"{datetime.now(UTC):%Y-%m}"
     totals: dict[str, int] = {}
-    for month, rows in engine.queries.messages_by_month(account_ids):
-        clamped = min(max(month, first), running)
-        if clamped in stored:
-            totals[clamped] = totals.get(clamped, 0) + rows
-    return sorted(totals.items(), reverse=True)
+    for month, count in engine.queries.messages_by_month():
+        belongs_to = min(max(month, first), running)
+        totals[belongs_to] = totals.get(belongs_to, 0) + count
+    return totals
+
+
+def completed_months(engine: Engine, runs: Sequence[SyncRun]) -> list[str]:
+    """Months that hold content and lack none of any active account, newest first.
+
+    Which month a message without content belongs to is not known, so there are none while any active account has a
+    backlog. Months that reach behind an account's content horizon are left out.
+    """
+    now = datetime.now(UTC)
+    synced = {run.account_id: run for run in runs}
+    complete_from = engine.settings.content_start
+    for account in engine.accounts():
+        run = synced.get(account.account_id)
+        horizon = account_horizon(account, now)
+        if run is None:
+            backlog = engine.queries.count_backlog(account.account_id, Scope(since=horizon), now)
+            missing = backlog.due + backlog.waiting
+        else:
+            missing = run.backlog
+        if missing or (run is not None and run.error):
+            return []
+        if horizon is not None:
+            complete_from = max(complete_from, _next_month(month_of(horizon, complete_from, now)))
+    return [month for month in stored_by_month(engine) if month >= complete_from]
+
+
+def _next_month(month: str) -> str:
+    year, number = map(int, month.split("-"))
+    return f"{year + number // 12:04}-{number % 12 + 1:02}"

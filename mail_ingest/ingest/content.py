@@ -46,7 +46,10 @@ _LONGEST_RETRY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class ContentOptions:
-    """What one drain may do: at most `max_messages`, within `scope`; where HTML goes."""
+    """What one drain may do: at most `max_messages`, within `scope`; where HTML goes.
+
+    A month that somebody asks for is tried at once: its failed messages do not wait for their next try.
+    """
 
     scope: Scope
     max_messages: int | None = None
@@ -81,6 +84,7 @@ class ContentDrain:
         self._locks = locks
         self._spool_folder = spool_folder
         self._on_progress = on_progress
+        self._retry_failed_before = datetime.now(UTC) if options.scope.month else None
         self._total = 0
         self._attempted = 0
 
@@ -112,25 +116,33 @@ class ContentDrain:
                 self._adopt()
                 self._count()
             wanted = self._wanted()
-            now = datetime.now(UTC)
-            ids = (
-                [row[0] for row in self._queries.backlog(self._account_id, self._options.scope, limit=wanted, now=now)]
-                if wanted
-                else []
-            )
+            ids = self._due(wanted) if wanted else []
             if not ids:
                 return False
             attempted_before = self._attempted
             self._fetch(ids)
             return self._attempted > attempted_before
 
+    def _due(self, limit: int) -> list[str]:
+        rows = self._queries.backlog(
+            self._account_id,
+            self._options.scope,
+            limit=limit,
+            now=datetime.now(UTC),
+            failed_before=self._retry_failed_before,
+        )
+        return [row[0] for row in rows]
+
     def _wanted(self) -> int:
         limit = self._options.max_messages
         return PACKAGE_MESSAGES if limit is None else max(min(limit - self._attempted, PACKAGE_MESSAGES), 0)
 
     def _count(self) -> None:
-        backlog = self._queries.count_backlog(self._account_id, self._options.scope, datetime.now(UTC))
-        self._run.backlog = backlog.due + backlog.waiting
+        backlog = self._queries.count_backlog(
+            self._account_id, self._options.scope, datetime.now(UTC), self._retry_failed_before
+        )
+        # a run over several months drains each by itself: what the earlier ones left counts as well
+        self._run.backlog += backlog.due + backlog.waiting
         self._run.out_of_scope = backlog.out_of_scope
         limit = self._options.max_messages
         self._total = backlog.due if limit is None else min(limit, backlog.due)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 
 from mail_ingest.accounts import Account, Registry
@@ -160,6 +160,7 @@ class Engine:
             run.outcome, failure = "failed", error
         if failure is not None:
             run.error, run.error_class = str(failure), type(failure).__name__
+        run.finished_at = datetime.now(UTC)
         self._record_end(account, run, failure)
         return run
 
@@ -218,11 +219,13 @@ class Engine:
             )
             if scope.month is not None:
                 drain.list_month(scope.month, month_query(scope.month, self.settings.content_start))
+                run.months_listed.add(scope.month)
             drain.run()
             if remaining is not None:
                 remaining -= run.contents_stored - stored
                 stored = run.contents_stored
-                if remaining <= 0:
+                if remaining <= 0 and scope is not scopes[-1]:
+                    run.outcome = "partial"
                     break
 
     def _label_id(self, account: Account, label: str) -> str:

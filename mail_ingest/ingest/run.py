@@ -52,7 +52,11 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass
 class SyncRun:
-    """Counts of one sync as they grow. `months` are those (such as 2026-05) in which content was stored."""
+    """Counts of one sync as they grow.
+
+    `months` are those (such as 2026-05) in which content was stored, `months_listed` those of a backfill whose messages
+    Gmail has listed: of the others nothing is known.
+    """
 
     account_id: str
     triggered_by: str
@@ -77,6 +81,8 @@ class SyncRun:
     out_of_scope: int = 0
     is_recorded: bool = False
     months: set[str] = field(default_factory=set)
+    months_listed: set[str] = field(default_factory=set)
+    finished_at: datetime | None = None
     _before: Snapshot | None = None
 
     def __post_init__(self) -> None:
@@ -101,7 +107,7 @@ class SyncRun:
 
     @property
     def duration_s(self) -> float:
-        return (datetime.now(UTC) - self.started_at).total_seconds()
+        return ((self.finished_at or datetime.now(UTC)) - self.started_at).total_seconds()
 
     def record(self, spool: Spool) -> None:
         """Puts the run's row, as it stands, into a package."""

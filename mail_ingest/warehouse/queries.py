@@ -126,27 +126,45 @@ class Queries:
             ).fetchall()
         return {row[0]: StoredLabel(Label(*row[:11]), _aware(row[11]), _aware(row[12])) for row in rows}
 
-    def backlog(self, account_id: str, scope: Scope, *, limit: int, now: datetime) -> list[tuple[str, str]]:
-        """Ids (message, thread) to fetch next, newest arrivals first, at most `limit`."""
+    def backlog(
+        self, account_id: str, scope: Scope, *, limit: int, now: datetime, failed_before: datetime | None = None
+    ) -> list[tuple[str, str]]:
+        """Ids (message, thread) to fetch next, newest arrivals first, at most `limit`.
+
+        What failed waits for its next try, or only has to have failed before `failed_before`.
+        """
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             return connection.execute(
-                f"select s.message_id, s.thread_id {_MISSING} and {condition} "
-                "and (f.next_try_at is null or f.next_try_at <= ?) "
+                f"select s.message_id, s.thread_id {_MISSING} and {condition} and {_IS_DUE} "
                 "order by length(s.message_id) desc, s.message_id desc limit ?",
-                [account_id, *values, now, limit],
+                [account_id, *values, now, failed_before, limit],
             ).fetchall()
 
-    def count_backlog(self, account_id: str, scope: Scope, now: datetime) -> Backlog:
+    def count_backlog(
+        self, account_id: str, scope: Scope, now: datetime, failed_before: datetime | None = None
+    ) -> Backlog:
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             row = connection.execute(
                 "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
                 "count(*) filter (where not inside) from (select "
-                f"({condition}) as inside, (f.next_try_at is null or f.next_try_at <= ?) as is_due {_MISSING}) as missing",
-                [*values, now, account_id],
+                f"({condition}) as inside, {_IS_DUE} as is_due {_MISSING}) as missing",
+                [*values, now, failed_before, account_id],
             ).fetchone()
         return Backlog(*row) if row else Backlog(0, 0, 0)
+
+    def backlog_by_month(self, account_id: str, months: Sequence[str]) -> dict[str, int]:
+        """Live messages without content in months that were listed, by month; months without any are left out."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select mm.month, count(*) from gmail.message_months mm "
+                f"inner join (select s.account_id, s.message_id {_MISSING}) as missing "
+                "on missing.account_id = mm.account_id and missing.message_id = mm.message_id "
+                "where mm.month in (select unnest(cast(? as varchar[]))) group by mm.month",
+                [account_id, list(months)],
+            ).fetchall()
+        return dict(rows)
 
     def failures(self, account_id: str, message_ids: Sequence[str]) -> dict[str, Failure]:
         """Unresolved failures of these messages, by id."""
@@ -193,13 +211,11 @@ class Queries:
             ).fetchone()
         return (row[0], row[1]) if row else None
 
-    def messages_by_month(self, account_ids: Sequence[str]) -> list[tuple[str, int]]:
-        """Months (such as 2026-05) in which these accounts hold content, with how many messages; newest first."""
+    def messages_by_month(self) -> list[tuple[str, int]]:
+        """Months (such as 2026-05) of the stored messages' internal dates, with how many messages; newest first."""
         with self._warehouse.open() as connection:
             return connection.execute(
-                "select strftime(internal_date, '%Y-%m') as month, count(*) from gmail.messages "
-                "where account_id in (select unnest(cast(? as varchar[]))) group by 1 order by 1 desc",
-                [list(account_ids)],
+                "select strftime(internal_date, '%Y-%m') as month, count(*) from gmail.messages group by 1 order by 1 desc"
             ).fetchall()
 
     def spending(self, account_id: str, since: datetime) -> tuple[int, int, datetime | None]:
@@ -229,6 +245,9 @@ _MISSING = (
     "and f.resolved_at is null "
     "where s.account_id = ? and not s.is_deleted and m.message_id is null"
 )
+
+
+_IS_DUE = "(f.next_try_at is null or f.next_try_at <= ? or coalesce(f.last_failed_at < ?, false))"
 
 
 class _LabelSets(dict[str, frozenset[str]]):

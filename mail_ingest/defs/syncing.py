@@ -1,0 +1,91 @@
+"""What the assets and the job have in common: a sync of accounts, and the metadata of what it materialized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from mail_ingest.defs.outcomes import SyncLog, summary
+from mail_ingest.defs.specs import asset_key, table_name
+from mail_ingest.errors import ConfigError
+from mail_ingest.ingest import SyncOptions, SyncRun
+from mail_ingest.ingest.backlog import backlog_left, stored_by_month
+from mail_ingest.ingest.engine import Engine
+from mail_ingest.sources.tables import CONTENT_TABLES as TABLES_OF_CONTENT_LOADS
+from mail_ingest.sources.tables import MESSAGE_STATES, MESSAGES, STATE_TABLES, SYNC_RUNS
+
+STATE_POOL = "mailbox_state"
+CONTENT_POOL = "mailbox_content"
+#: `sync_runs` is written by both kinds of load and belongs to the state.
+CONTENT_TABLES = tuple(table for table in TABLES_OF_CONTENT_LOADS if table is not SYNC_RUNS)
+#: For what passes by itself: a lock that another process holds, an outage longer than the client's own retries.
+RETRY = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
+
+Metadata = Mapping[str, dg.MetadataValue[Any]]
+
+
+def sync(engine: Engine, addresses: Sequence[str], options: SyncOptions, log: dg.DagsterLogManager) -> list[SyncRun]:
+    """Syncs the named accounts, or all active ones, and tells the run's log about each.
+
+    Raises ConfigError where there are none: a run that does nothing should not look like one that had nothing to do.
+    """
+    accounts = engine.accounts(addresses)
+    if not accounts:
+        raise ConfigError(
+            "There is no active account to sync. `mail-ingest account list` shows why, `mail-ingest account add` adds one."
+        )
+    sync_log = SyncLog(log)
+    return engine.sync(accounts, options, on_progress=sync_log.on_progress, on_done=sync_log.on_done)
+
+
+def run_summary(engine: Engine, runs: Sequence[SyncRun]) -> Metadata:
+    """What the run did, what it cost and what it left."""
+    return summary(runs, backlog_left(engine, runs))
+
+
+def state_metadata(engine: Engine, about_run: Metadata) -> Iterator[tuple[dg.AssetKey, Metadata]]:
+    """Metadata of each state table's materialization; what the run did is told once, with the message states."""
+    counts = engine.queries.row_counts([table_name(table) for table in STATE_TABLES])
+    for table in STATE_TABLES:
+        yield (
+            asset_key(table_name(table)),
+            {
+                "dagster/row_count": dg.MetadataValue.int(counts[table_name(table)]),
+                **(about_run if table is MESSAGE_STATES else {}),
+            },
+        )
+
+
+def content_metadata(
+    engine: Engine, about_run: Metadata, months: Sequence[str]
+) -> Iterator[tuple[dg.AssetKey, str, Metadata]]:
+    """Metadata of each content table's and month's materialization, oldest month first.
+
+    What the run did is told once, with the messages of the newest month: a long range is a thousand events.
+    """
+    counts = engine.queries.row_counts([table_name(table) for table in CONTENT_TABLES])
+    stored = stored_by_month(engine)
+    for month in sorted(months):
+        for table in CONTENT_TABLES:
+            metadata: dict[str, dg.MetadataValue[Any]] = {
+                "dagster/row_count": dg.MetadataValue.int(counts[table_name(table)])
+            }
+            if table is MESSAGES:
+                metadata["dagster/partition_row_count"] = dg.MetadataValue.int(stored.get(month, 0))
+                if month == max(months):
+                    metadata |= about_run
+            yield asset_key(table_name(table)), month, metadata
+
+
+def changed_states(runs: Sequence[SyncRun]) -> bool:
+    """Whether any account's ids, threads, labels or deletions changed."""
+    return any(run.states_changed or run.label_changes or run.labels_changed for run in runs)
+
+
+def triggered_by(run: dg.DagsterRun) -> str:
+    """The word that `sync_runs` keeps for who started a run."""
+    if "dagster/backfill" in run.tags:
+        return "backfill"
+    return "schedule" if "dagster/schedule_name" in run.tags else "person"
