@@ -1,12 +1,14 @@
 -- table: gmail.attachments
--- catches: attachments of a message whose content is not stored, or fewer rows than the message counts.
+-- catches: attachments of a message whose content is not stored, and messages with fewer or more of them than they count.
 -- severity: error
 select
-    messages.account_id,
-    messages.message_id
+    coalesce(messages.account_id, attachments.account_id) as account_id,
+    coalesce(messages.message_id, attachments.message_id) as message_id
 from gmail.messages as messages
-left join gmail.attachments as attachments
+full outer join gmail.attachments as attachments
     on messages.account_id = attachments.account_id
     and messages.message_id = attachments.message_id
-group by messages.account_id, messages.message_id, messages.attachment_count
-having count(attachments.part_id) <> messages.attachment_count
+group by
+    coalesce(messages.account_id, attachments.account_id),
+    coalesce(messages.message_id, attachments.message_id)
+having count(attachments.part_id) <> coalesce(max(messages.attachment_count), 0)
