@@ -267,14 +267,28 @@ class _Packs:
         if self._open is None:
             self._open = self._archive.new_pack(self._account_id)
         path = self._open.path
-        self._open.add(message, sha256)
-        if self._open.messages >= PACK_MESSAGES:
-            self.close()
+        try:
+            self._open.add(message, sha256)
+            if self._open.messages >= PACK_MESSAGES:
+                self.close()
+        except OSError:
+            self._abandon()
+            raise
         return path
 
     def close(self) -> None:
         if self._open is not None:
-            self._open.close()
+            try:
+                self._open.close()
+            except OSError:
+                self._abandon()
+                raise
+            self._open = None
+
+    def _abandon(self) -> None:
+        """Gives up the open pack, after the archive refused it: a disk is full, a bucket is gone."""
+        if self._open is not None:
+            self._open.abandon()
             self._open = None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -158,6 +159,22 @@ class Engine:
             run.outcome, failure, run.resume_at = "partial", error, error.resume_at
         except MailIngestError as error:
             run.outcome, failure = "failed", error
+        except OSError as error:
+            run.outcome = "failed"
+            failure = WarehouseError(
+                f"The sync of {account.account_id} could not write its files under {self.settings.home} or the raw archive "
+                f"({error.strerror or type(error).__name__}). Make room or mend the folder; what was loaded or archived stays, "
+                "and the next sync goes on from there."
+            )
+        except Exception as error:  # noqa: BLE001  see below
+            # a mistake of ours must not stop the other accounts; its message may quote mail, its stack does not
+            run.outcome = "failed"
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("unexpected %s in the sync of %s\n%s", type(error).__name__, account.account_id, stack)
+            failure = MailIngestError(
+                f"The sync of {account.account_id} ended with an unexpected {type(error).__name__}; what was loaded or "
+                "archived stays. The log has the stack: please report it."
+            )
         if failure is not None:
             run.error, run.error_class = str(failure), type(failure).__name__
         run.finished_at = datetime.now(UTC)
