@@ -24,6 +24,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
+_COMMENT = re.compile(r"\([^()]*+\)")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ROUTE = re.compile(r"\s*+(?:@[^:]*+:|mailto:|smtp:)", re.IGNORECASE)
 _LONGEST_GLUED = 1_000
@@ -153,6 +154,11 @@ class _Reader:
         """Ends the mailbox read so far, if there is one."""
         address = None if self.angle is None else _without_route(self.angle)
         words = self.words
+        if address is None and len(words) > 1 and all("@" in word for word in words):
+            # Nothing but addresses, with spaces between them where commas should be.
+            self.found.extend(Address("", word, self.group) for word in words[:-1])
+            del words[:-1]
+            self.defects.add("bad-address")
         if address is None:
             at = next((number for number in range(len(words) - 1, -1, -1) if "@" in words[number]), None)
             if at is not None:
@@ -171,6 +177,8 @@ class _Reader:
 
 
 def _without_route(angle: str) -> str:
+    if "(" in angle:
+        angle = _COMMENT.sub("", angle)
     route = _ROUTE.match(angle)
     return angle[route.end() if route is not None else 0 :].strip()
 

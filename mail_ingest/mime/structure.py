@@ -1,4 +1,4 @@
-"""The bytes of a message -> the tree of its parts, as offsets into the bytes; nothing is decoded or copied here.
+"""The bytes of a message -> the tree of its parts, as offsets into the bytes; only attached messages are decoded.
 
 Written for this package because no library at hand keeps the order of headers, numbers the parts as Gmail does and
 stays linear on hostile mail; what the parts contain is decoded by libraries. Each level of nesting costs one search
@@ -29,18 +29,9 @@ _LINE_END = re.compile(rb"(?:[ \t][^\r\n]*+)?(?:\r\n|\n|\r|\Z)")
 _TYPE = re.compile(r"[^\s/;,]++/[^\s/;,]++")
 _TOKEN = re.compile(r"[^\s;(]*")
 
-
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODINGS = frozenset({"", "7bit", "8bit", "base64", "quoted-printable"})
 _NO_PARAMETERS: Mapping[str, str] = {}
-
-
-def _repaired_type(value: str) -> tuple[str, Mapping[str, str]]:
-    """Type and parameters of a Content-Type that is not in order; text/plain when no type leads it."""
-    found = _TYPE.match(value)
-    if found is None:
-        return "text/plain", _NO_PARAMETERS
-    return found[0].lower(), parse_parameters(f"; {value[found.end() :]}", set())[1]
 
 
 @dataclass(slots=True)
@@ -204,3 +195,11 @@ class Splitter:
             return False
         self.unpacked += size
         return True
+
+
+def _repaired_type(value: str) -> tuple[str, Mapping[str, str]]:
+    """Type and parameters of a Content-Type that is not in order; text/plain when no type leads it."""
+    found = _TYPE.match(value)
+    if found is None:
+        return "text/plain", _NO_PARAMETERS
+    return found[0].lower(), parse_parameters(f"; {value[found.end() :]}", set())[1]
