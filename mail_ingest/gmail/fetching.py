@@ -45,16 +45,17 @@ def fetch_all(message_ids: Iterable[str], get: Get, *, threads: int, max_waiting
             if crew.pending == 0:
                 break
             message_id, outcome = crew.next_outcome()
+            if outcome is None:
+                continue
             if not isinstance(outcome, RawMessage | GmailError) or isinstance(outcome, _ENDS_ACCOUNT):
                 ended = ended or outcome
-                crew.recall()
                 continue
             yield message_id, outcome
             if not isinstance(outcome, ServerError) or outcome.reason == MALFORMED:
                 failures_in_a_row = 0
             elif (failures_in_a_row := failures_in_a_row + 1) >= 2 * threads:
                 ended = ended or outcome
-                crew.recall()
+                crew.stop()
     finally:
         crew.dismiss()
     if ended is not None:
@@ -63,11 +64,15 @@ def fetch_all(message_ids: Iterable[str], get: Get, *, threads: int, max_waiting
 
 class _Outcome(NamedTuple):
     message_id: str
-    outcome: RawMessage | Exception
+    outcome: RawMessage | Exception | None
+    """None: not begun, because the work had ended."""
 
 
 class _Crew:
-    """Threads that fetch the ids they are asked for; daemons, so that an abandoned fetch keeps no process alive."""
+    """Threads that fetch the ids they are asked for; daemons, so that an abandoned fetch keeps no process alive.
+
+    The first error that ends the work on the account keeps all of them from beginning another message.
+    """
 
     def __init__(self, get: Get, threads: int, max_waiting_bytes: int) -> None:
         self._get = get
@@ -76,6 +81,7 @@ class _Crew:
         self._asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._started = 0
+        self._stopped = False
         self.pending = 0
 
     def ask(self, message_id: str) -> None:
@@ -92,30 +98,31 @@ class _Crew:
             self._room.taken(len(done.outcome.raw))
         return done
 
-    def recall(self) -> None:
-        """Takes back what nobody has begun."""
-        try:
-            while True:
-                self._asked.get_nowait()
-                self.pending -= 1
-        except queue.Empty:
-            return
+    def stop(self) -> None:
+        """Lets nothing more be begun."""
+        self._stopped = True
 
     def dismiss(self) -> None:
-        self.recall()
+        """Sends everyone home; what is being read is dropped."""
+        self.stop()
         self._room.close()
         for _ in range(self._started):
             self._asked.put(None)
 
     def _work(self) -> None:
         while self._room.enter() and (message_id := self._asked.get()) is not None:
-            outcome: RawMessage | Exception
-            try:
-                outcome = self._get(message_id, self._room.grow)
-            except Exception as error:  # noqa: BLE001  raised again in the consumer's thread
-                outcome = error
-            self._room.leave(len(outcome.raw) if isinstance(outcome, RawMessage) else 0)
-            self._done.put(_Outcome(message_id, outcome))
+            self._done.put(_Outcome(message_id, None if self._stopped else self._fetch(message_id)))
+
+    def _fetch(self, message_id: str) -> RawMessage | Exception:
+        outcome: RawMessage | Exception
+        try:
+            outcome = self._get(message_id, self._room.grow)
+        except Exception as error:  # noqa: BLE001  raised again in the consumer's thread
+            outcome = error
+            if not isinstance(error, GmailError) or isinstance(error, _ENDS_ACCOUNT):
+                self.stop()
+        self._room.leave(len(outcome.raw) if isinstance(outcome, RawMessage) else 0)
+        return outcome
 
 
 class _Room:

@@ -82,6 +82,24 @@ def test_error_of_the_account_is_raised_after_what_was_begun_is_handed_out(
     assert len(handed_out) >= 50
 
 
+def test_nothing_is_begun_after_an_error_that_ends_the_account() -> None:
+    begun: list[str] = []
+
+    def get(message_id: str, _: Admit) -> RawMessage:
+        begun.append(message_id)
+        if message_id == "7":
+            raise AccountError("parked")
+        return message(message_id)
+
+    handed_out = []
+    with pytest.raises(AccountError):
+        for message_id, _ in fetch_all(map(str, range(100)), get, threads=1, max_waiting_bytes=1_000):
+            handed_out.append(message_id)
+
+    assert begun == [str(number) for number in range(8)]
+    assert handed_out == begun[:7]
+
+
 def test_gmail_that_fails_throughout_ends_the_work_instead_of_trying_every_message(
     gmail: Simulator, box: Mailbox, clock: Clock
 ) -> None:
@@ -135,12 +153,12 @@ def test_finished_mail_that_waits_is_bounded_in_bytes() -> None:
         finished.append(message_id)
         return message(message_id, 1_000)
 
-    results = fetch_all(map(str, range(500)), get, threads=4, max_waiting_bytes=3_000)
+    results = fetch_all(map(str, range(500)), get, threads=4, max_waiting_bytes=1_000)
 
     for count, _ in enumerate(results, 1):
-        wanted = min(count + 3, 500)
+        wanted = min(count + 1, 500)
         until(lambda wanted=wanted: len(finished) >= wanted)  # type: ignore[misc]
-        assert len(finished) <= count + 3 + 4
+        assert len(finished) <= count + 1 + 4
     assert len(finished) == 500
 
 

@@ -159,6 +159,41 @@ def test_refused_account_waits_for_the_end_of_the_window_once_and_goes_on_slower
     assert 0.7 * before < after < 0.85 * before
 
 
+def test_calls_that_are_refused_together_slow_the_pace_down_once() -> None:
+    clock = Clock()
+    governor = make_governor(clock)
+
+    for late in range(10):
+        governor.refused(ADA, until=EPOCH + 30 + late / 100)
+    governor.acquire(ADA, GET)
+    after = spend(governor, clock, 60).units(EPOCH + 31)
+
+    assert after >= 0.75 * 6_000
+
+
+def test_refusals_one_after_the_other_slow_the_pace_down_further_but_never_to_nothing() -> None:
+    clock = Clock()
+    governor = make_governor(clock)
+
+    for _ in range(30):
+        governor.refused(ADA, until=clock.now + 1)
+        governor.acquire(ADA, GET)
+    start = clock.now
+    after = spend(governor, clock, 60).units(start)
+
+    assert 0.15 * 6_000 <= after <= 0.3 * 6_000
+
+
+def test_burst_of_a_quiet_account_is_not_repeated_every_minute() -> None:
+    clock = Clock()
+    governor = make_governor(clock, share=0.8)
+
+    log = spend(governor, clock, 300)
+
+    assert log.units(EPOCH, 1.0) >= 500
+    assert max(log.units(EPOCH + second, 1.0) for second in range(1, 300)) <= 0.8 * 6_000 / 60 + 20
+
+
 def test_pace_recovers_from_a_refusal_in_a_quarter_of_an_hour() -> None:
     clock = Clock()
     governor = make_governor(clock)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mail_ingest.errors import ConfigError, GmailError, HistoryExpiredError, MessageGoneError
+from mail_ingest.errors import ConfigError, GmailError, HistoryExpiredError, MessageGoneError, ServerError
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.simulator import Mailbox, Simulator
-from mail_ingest_tests.gmail.stage import ADA, Tokens
+from mail_ingest_tests.gmail.stage import ADA, Answer, Clock, Seen, Tokens, Wire, error_answer, json_answer, make_client
 
 
 def test_profile_tells_whose_mailbox_it_is_and_where_its_history_stands(client: GmailClient, box: Mailbox) -> None:
@@ -215,6 +215,42 @@ def test_listing_that_is_refused_again_after_starting_over_is_an_error(
 
     with pytest.raises(GmailError, match="invalidArgument"):
         list(pages)
+
+
+def test_listing_whose_tokens_are_refused_again_and_again_starts_over_no_more_than_once(clock: Clock) -> None:
+    def script(seen: Seen) -> Answer:
+        if "pageToken" in seen.path:
+            return error_answer(400, "invalidArgument", "Invalid page token")
+        return json_answer({"messages": [{"id": "m1", "threadId": "t"}], "nextPageToken": "next"})
+
+    with Wire(script) as wire, pytest.raises(GmailError, match="invalidArgument"):
+        list(make_client(wire.url, Tokens("t"), clock).iter_message_ids())
+
+    assert len(wire.seen) == 4
+
+
+def test_page_tokens_that_lead_in_a_circle_are_given_up(clock: Clock) -> None:
+    tokens = iter(["a", "b", "a", "b", "a"])
+
+    def script(_: Seen) -> Answer:
+        return json_answer({"messages": [{"id": "m1", "threadId": "t"}], "nextPageToken": next(tokens)})
+
+    with Wire(script) as wire, pytest.raises(ServerError, match="does not come to an end"):
+        list(make_client(wire.url, Tokens("t"), clock).iter_message_ids())
+
+    assert len(wire.seen) == 3
+
+
+def test_history_that_goes_on_and_on_without_a_record_is_given_up(clock: Clock) -> None:
+    numbers = iter(range(10_000))
+
+    def script(_: Seen) -> Answer:
+        return json_answer({"historyId": "9", "nextPageToken": f"t{next(numbers)}"})
+
+    with Wire(script) as wire, pytest.raises(ServerError, match="does not come to an end"):
+        list(make_client(wire.url, Tokens("t"), clock).iter_history(1))
+
+    assert len(wire.seen) == 100
 
 
 def test_turning_the_quota_off_is_refused_for_the_real_gmail() -> None:

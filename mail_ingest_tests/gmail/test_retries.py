@@ -1,5 +1,6 @@
 """What the client does when a call goes wrong: waits, refreshes, slows down, or gives up with the right error."""
 
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from mail_ingest.errors import (
     QuotaError,
     ServerError,
 )
-from mail_ingest.gmail import GmailClient, Patience, QuotaGovernor, Transport, parse_quota
+from mail_ingest.gmail import GmailClient, Patience, QuotaGovernor, RawMessage, Transport, parse_quota
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.gmail.stage import (
     ADA,
@@ -22,6 +23,7 @@ from mail_ingest_tests.gmail.stage import (
     Answer,
     Clock,
     Script,
+    Seen,
     Tokens,
     Wire,
     error_answer,
@@ -173,14 +175,24 @@ def test_token_that_is_refused_after_a_refresh_needs_a_person(gmail: Simulator, 
     assert (caught.value.status, caught.value.account_id) == (401, ADA)
 
 
-def test_threads_that_are_refused_together_refresh_once(gmail: Simulator, box: Mailbox, clock: Clock) -> None:
-    ids = [box.add() for _ in range(40)]
-    tokens = Tokens("expired", box.token, "unused")
+def test_threads_that_are_refused_together_refresh_once(clock: Clock) -> None:
+    tokens = Tokens("expired", "good", "unused")
+    together = threading.Barrier(6, timeout=5)
 
-    results = list(make_client(gmail.url, tokens, clock).get_raw_messages(ids))
+    def script(seen: Seen) -> Answer:
+        if seen.headers["authorization"] == "Bearer expired":
+            together.wait()
+            return error_answer(401, "authError", "Request had invalid authentication credentials.")
+        message_id = seen.path.split("/messages/")[1].partition("?")[0]
+        return json_answer({"id": message_id, "threadId": "t", "raw": "YWFh", "internalDate": "1"})
 
-    assert {message_id for message_id, _ in results} == set(ids)
+    with Wire(script) as wire:
+        client = make_client(wire.url, tokens, clock, max_in_flight=6)
+        results = dict(client.get_raw_messages(f"m{number}" for number in range(6)))
+
+    assert all(isinstance(result, RawMessage) for result in results.values())
     assert tokens.refreshes == 1
+    assert {seen.headers["authorization"] for seen in wire.seen} == {"Bearer expired", "Bearer good"}
 
 
 class FailingTokens(Tokens):
@@ -350,15 +362,14 @@ def test_project_that_is_out_of_quota_stops_its_other_accounts_too(
     bob = gmail.add_account("bob@example.com")
     other = make_client(gmail.url, Tokens(bob.token), clock, governor=governor, account_id="bob@example.com")
     info = {"metadata": {"quota_unit": "1/min/{project}", "window_start_time": str(int(EPOCH) - 20)}}
-    refused = error_answer(403, "rateLimitExceeded", "Quota exceeded", details=[info])
-    with Wire(in_turn(refused, json_answer(PROFILE))) as wire:
-        make_client(wire.url, Tokens("t"), clock, governor=governor).get_profile()
-    waited = sum(clock.naps)
+    with Wire(in_turn(error_answer(403, "rateLimitExceeded", "Quota exceeded", details=[info]))) as wire:
+        with pytest.raises(QuotaError) as caught:
+            make_client(wire.url, Tokens("t"), clock, governor=governor).get_profile()
 
     other.get_profile()
 
-    assert waited == pytest.approx(40.5)
-    assert sum(clock.naps) == waited
+    assert clock.now >= caught.value.resume_at.timestamp()
+    assert gmail.calls() == 1
 
 
 def test_too_many_at_once_halves_what_is_in_flight_and_recovers_slowly(
