@@ -63,7 +63,11 @@ def engine(new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what was not run and why, a line each, so that nobody takes it for passed."""
+    """Says what was not run and why, a line each, so that nobody takes it for passed; and the figures that tests found."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(f"FIGURE {value}")
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         terminalreporter.write_line(f"NOT RUN {report.nodeid}: {reason.removeprefix('Skipped: ')}")

@@ -28,7 +28,7 @@ def parsed_messages() -> dict[str, ParsedMessage]:
 
 
 @needs_public_mail
-def test_what_the_manifest_lists_is_found(capsys):
+def test_what_the_manifest_lists_is_found(record_property):
     parsed = parsed_messages()
     counts: Counter[str] = Counter()
     missing, names, message_ids, charsets = [], [], [], []
@@ -53,12 +53,11 @@ def test_what_the_manifest_lists_is_found(capsys):
         if sorted(entry["charsets"]) != sorted(message.charsets):
             charsets.append(entry["file"])
 
-    with capsys.disabled():
-        print(
-            f"\nmanifest: {counts['found']} of {counts['attachments']} attachments found by size and sha256, "
-            f"{counts['found'] - len(names)} by name too, in {counts['messages']} messages",
-            end="",
-        )
+    record_property(
+        "figure",
+        f"manifest: {counts['found']} of {counts['attachments']} attachments found by size and sha256, "
+        f"{counts['found'] - len(names)} by name too, in {counts['messages']} messages",
+    )
     assert counts["messages"] == len(parsed) == 3013
     assert missing == []
     assert names == sorted(OTHER_NAME)
@@ -92,7 +91,7 @@ def test_most_real_mail_has_no_defect():
 
 
 @needs_public_mail
-def test_readable_html_says_what_the_text_beside_it_says(capsys):
+def test_readable_html_says_what_the_text_beside_it_says(record_property):
     """Of the words in the text made from HTML, nearly all stand in the sender's own text too."""
     word = re.compile(r"\w{3,}")
     shares = []
@@ -102,8 +101,9 @@ def test_readable_html_says_what_the_text_beside_it_says(capsys):
             shares.append(len(told & set(word.findall(message.body_text))) / max(1, len(told)))
 
     mean = sum(shares) / len(shares)
-    with capsys.disabled():
-        print(f"\nreadable HTML: {mean:.1%} of its words are in the text beside it, {len(shares)} messages", end="")
+    record_property(
+        "figure", f"readable HTML: {mean:.1%} of its words are in the text beside it, {len(shares)} messages"
+    )
     assert len(shares) > 1_000
     assert mean > 0.985
 
