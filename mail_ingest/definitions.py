@@ -13,9 +13,7 @@ from mail_ingest.defs.syncing import RETRY
 from mail_ingest.settings import load_settings
 
 
-def build_definitions(
-    mail_ingest: MailIngest | None = None, retry_policy: dg.RetryPolicy = RETRY
-) -> dg.Definitions:
+def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.RetryPolicy = RETRY) -> dg.Definitions:
     """Everything Dagster knows of mail_ingest. Building it opens nothing and needs no variable to be set."""
     settings = load_settings()
     checks = sql_checks()

@@ -54,20 +54,22 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
 
     @dg.op(
         description="Syncs every account: state first, then content until the backlog or the limit is done.",
+        out=dg.Out(dg.Nothing),
         pool=STATE_POOL,
         retry_policy=retry_policy,
     )
-    def sync_accounts(context: dg.OpExecutionContext, config: SyncConfig, mail_ingest: MailIngest) -> None:
+    def sync_accounts(
+        context: dg.OpExecutionContext, config: SyncConfig, mail_ingest: MailIngest
+    ) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
         options = SyncOptions(
             mode=config.mode, max_messages=config.max_messages, triggered_by=triggered_by(context.run)
         )
         with mail_ingest.engine() as engine:
             runs = sync(engine, config.accounts, options, context.log)
             about_run = run_summary(engine, runs)
-            context.add_output_metadata(about_run)
             if any(run.changed_anything for run in runs):
-                for event in _materializations(engine, runs, about_run, context.instance):
-                    context.log_event(event)
+                yield from _materializations(engine, runs, about_run, context.instance)
+            yield dg.Output(None, metadata=about_run)
         raise_for_failures(runs)
 
     @dg.job(

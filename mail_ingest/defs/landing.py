@@ -109,7 +109,7 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
     )
     def mailbox_content(
         context: dg.AssetExecutionContext, config: ContentConfig, mail_ingest: MailIngest
-    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None] | dg.AssetCheckResult]:
         months = sorted(context.partition_keys, reverse=True)
         options = SyncOptions(
             months=tuple(months), max_messages=config.max_messages, triggered_by=triggered_by(context.run)
@@ -119,7 +119,7 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
             about_run = run_summary(engine, runs)
             if changed_states(runs):
                 for key, metadata in state_metadata(engine, about_run):
-                    context.log_event(dg.AssetMaterialization(key, metadata=metadata))
+                    yield dg.AssetMaterialization(key, metadata=metadata)
             # months that Gmail was asked for: all as a rule, fewer where limit or quota ended the run, none where every
             # account failed before
             reached = [month for month in months if any(month in run.months_listed for run in runs)]
@@ -130,7 +130,7 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
                     yield dg.MaterializeResult(asset_key=asset_key(table_name(table)))
             else:
                 for key, month, metadata in content_metadata(engine, about_run, reached):
-                    context.log_event(dg.AssetMaterialization(key, partition=month, metadata=metadata))
+                    yield dg.AssetMaterialization(key, partition=month, metadata=metadata)
             yield _months_are_complete(runs, months, month_backlog(engine, runs, months))
         raise_for_failures(runs)
 

@@ -71,13 +71,9 @@ def landing_spec(
 
 def relation_spec(relation: Relation) -> dg.AssetSpec:
     """The asset of an analyst relation, or of the staging view below it."""
-    landing = {table_name(table): table for table in LANDING_TABLES}
-    inherited = {
-        column.name: column.description
-        for name in relation.reads
-        if name in landing
-        for column in landing[name].columns
-    }
+    # a column that the SQL does not describe is one of the landing tables', of those that are read if they have it
+    read = [table for table in LANDING_TABLES if table_name(table) in relation.reads]
+    inherited = {column.name: column.description for table in [*LANDING_TABLES, *read] for column in table.columns}
     columns = [
         (name, sql_type, relation.columns.get(name) or inherited.get(name))
         for name, sql_type in _relation_columns()[relation.name]

@@ -1,0 +1,227 @@
+"""What Dagster shows, written out, so that a rename is a visible difference."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mail_ingest.definitions import build_definitions
+from mail_ingest.errors import ConfigError
+
+PROJECT = Path(__file__).parents[2]
+GROUPS = {
+    "gmail_state": ["gmail/accounts", "gmail/label_events", "gmail/labels", "gmail/message_states", "gmail/sync_runs"],
+    "gmail_content": [
+        "gmail/attachments",
+        "gmail/fetch_failures",
+        "gmail/message_html",
+        "gmail/message_months",
+        "gmail/message_recipients",
+        "gmail/messages",
+    ],
+    "staging": [
+        "mail_staging/labels",
+        "mail_staging/message_labels",
+        "mail_staging/message_states",
+        "mail_staging/messages",
+    ],
+    "analyst_tables": ["mail/labels", "mail/message_labels", "mail/messages", "mail/threads"],
+}
+CHECKS = [
+    "gmail/accounts:counts_match_the_profile",
+    "gmail/attachments:message_is_stored",
+    "gmail/fetch_failures:are_being_retried",
+    "gmail/label_events:key_is_unique",
+    "gmail/message_recipients:message_is_stored",
+    "gmail/message_states:key_is_unique",
+    "gmail/messages:backlog_is_empty",
+    "gmail/messages:content_has_a_state",
+    "gmail/messages:key_is_unique",
+    "gmail/messages:months_are_complete",
+    "mail/message_labels:label_is_known",
+    "mail/message_labels:label_is_not_deleted",
+]
+EDGES = {
+    "gmail/messages": ["gmail/message_states"],
+    "mail_staging/messages": ["gmail/messages"],
+    "mail/messages": ["mail_staging/message_states", "mail_staging/messages"],
+    "mail/threads": ["mail/messages"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MAIL_INGEST_")]:
+        monkeypatch.delenv(name)
+
+
+def test_everything_has_its_name_and_its_place() -> None:
+    definitions = build_definitions()
+    graph = definitions.resolve_asset_graph()
+    groups: dict[str, list[str]] = {}
+    for key in graph.get_all_asset_keys():
+        groups.setdefault(graph.get(key).group_name, []).append(key.to_user_string())
+
+    assert {group: sorted(keys) for group, keys in groups.items()} == GROUPS
+    assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys) == CHECKS
+    repository = definitions.get_repository_def()
+    assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
+        "analyst_tables",
+        "sync",
+    ]
+    assert {schedule.name: (schedule.job_name, schedule.cron_schedule) for schedule in repository.schedule_defs} == {
+        "hourly_sync": ("sync", "7 * * * *"),
+        "nightly_checks": ("analyst_tables", "37 3 * * *"),
+    }
+    assert repository.sensor_defs == []
+
+
+def test_lineage_runs_from_states_over_content_to_the_analyst_tables() -> None:
+    graph = build_definitions().resolve_asset_graph()
+
+    for key, parents in EDGES.items():
+        found = graph.get(dg.AssetKey(key.split("/"))).parent_keys
+        assert sorted(parent.to_user_string() for parent in found) == parents
+
+
+@pytest.mark.parametrize("key", [key for keys in GROUPS.values() for key in keys])
+def test_every_asset_says_what_it_is(key: str) -> None:
+    node = build_definitions().resolve_asset_graph().get(dg.AssetKey(key.split("/")))
+    schema = node.metadata["dagster/column_schema"]
+
+    assert (node.description or "").startswith("One row per ")
+    assert "\n\nKey: account_id" in (node.description or "")
+    assert node.owners == ["team:data-engineering"]
+    assert node.kinds == ({"gmail", "dlt", "duckdb"} if key.startswith("gmail/") else {"sql", "duckdb", "view"})
+    assert node.metadata["dagster/relation_identifier"] == key.replace("/", ".")
+    columns = {column.name: column for column in schema.columns}
+    assert next(iter(columns)) == "account_id"
+    assert not columns["account_id"].constraints.nullable
+    assert [name for name, column in columns.items() if not column.description] == []
+    assert {column.type for column in columns.values()} <= {
+        "text",
+        "json",
+        "bigint",
+        "boolean",
+        "timestamptz",
+        "double precision",
+    }
+
+
+def test_columns_of_views_have_the_types_that_the_database_gives_them() -> None:
+    schema = (
+        build_definitions()
+        .resolve_asset_graph()
+        .get(dg.AssetKey(["mail", "messages"]))
+        .metadata["dagster/column_schema"]
+    )
+    types = {column.name: column.type for column in schema.columns}
+
+    assert types["internal_date"] == "timestamptz"
+    assert types["is_unread"] == "boolean"
+    assert types["size_bytes"] == "bigint"
+    assert types["category"] == "text"
+
+
+def test_every_check_says_what_it_catches_and_how() -> None:
+    graph = build_definitions().resolve_asset_graph()
+
+    for key in graph.asset_check_keys:
+        description = graph.get(key).description or ""
+        assert description.startswith("Catches "), key
+        assert "```sql\n" in description or key.name == "months_are_complete"
+
+
+def test_content_is_partitioned_by_month_up_to_the_running_one() -> None:
+    graph = build_definitions().resolve_asset_graph()
+
+    partitions = graph.get(dg.AssetKey(["gmail", "messages"])).partitions_def
+    assert partitions is not None
+    months = partitions.get_partition_keys()
+    assert months[0] == "2004-04"
+    assert months[-1] == f"{datetime.now(UTC):%Y-%m}"
+    partitioned = [key for key in graph.get_all_asset_keys() if graph.get(key).partitions_def is not None]
+    assert sorted(key.to_user_string() for key in partitioned) == GROUPS["gmail_content"]
+
+
+def test_the_first_month_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_INGEST_CONTENT_START", "2019-07")
+
+    partitions = build_definitions().resolve_asset_graph().get(dg.AssetKey(["gmail", "messages"])).partitions_def
+    assert partitions is not None
+    assert partitions.get_partition_keys()[0] == "2019-07"
+
+
+def test_one_run_takes_a_whole_range_of_months() -> None:
+    graph = build_definitions().resolve_asset_graph()
+
+    for key in GROUPS["gmail_content"]:
+        assert graph.get(dg.AssetKey(key.split("/"))).backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_readers_of_one_kind_take_turns() -> None:
+    definitions = build_definitions()
+
+    graph = definitions.resolve_asset_graph()
+    pools = {key.to_user_string(): graph.get(key).pools for key in graph.get_all_asset_keys()}
+    assert all(pools[key] == {"mailbox_state"} for key in GROUPS["gmail_state"])
+    assert all(pools[key] == {"mailbox_content"} for key in GROUPS["gmail_content"])
+    assert definitions.resolve_job_def("sync").graph.node_named("sync_accounts").definition.pools == {"mailbox_state"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [("", "STOPPED"), ("local", "STOPPED"), ("staging", "STOPPED"), ("production", "RUNNING")],
+)
+def test_schedules_start_by_themselves_in_production_only(
+    environment: str, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAIL_INGEST_ENV", environment)
+
+    schedules = build_definitions().get_repository_def().schedule_defs
+    assert [schedule.default_status.value for schedule in schedules] == [status, status]
+
+
+def test_a_wrong_setting_is_named_when_definitions_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_INGEST_GMAIL_URL", "gmail.example")
+
+    with pytest.raises(ConfigError, match=r"MAIL_INGEST_GMAIL_URL is 'gmail.example'; it takes an http or https URL"):
+        build_definitions()
+
+
+def test_definitions_load_in_an_empty_environment_and_leave_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "from mail_ingest.definitions import defs; print(len(list(defs().resolve_asset_graph().get_all_asset_keys())))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error:::mail_ingest", "-c", code],
+        env={"PYTHONPATH": str(PROJECT), "PATH": os.defpath},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(sum(map(len, GROUPS.values())))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dg_finds_nothing_wrong_with_the_project() -> None:
+    run = subprocess.run(
+        [Path(sys.executable).with_name("dg"), "check", "defs"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "All definitions loaded successfully" in run.stdout + run.stderr

@@ -1,0 +1,99 @@
+"""`dagster.yaml` on a real instance: what it sets, pools, and our log lines in Dagster's event log."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.instance.config import PoolGranularity
+
+from mail_ingest.definitions import build_definitions
+from mail_ingest.ingest.engine import Engine
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.conftest import ADDRESS
+from mail_ingest_tests.defs.conftest import STATE, Dagster, Impatient
+
+SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_environment: None) -> Iterator[dg.DagsterInstance]:
+    """The instance of a DAGSTER_HOME that holds our settings."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    shutil.copy(SETTINGS, home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def test_the_settings_are_valid_and_do_what_they_say(instance: dg.DagsterInstance) -> None:
+    assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
+    queue = instance.get_concurrency_config().run_queue_config
+    pools = instance.get_concurrency_config().pool_config
+    assert queue is not None
+    assert queue.max_concurrent_runs == 4
+    assert (pools.default_pool_limit, pools.pool_granularity) == (1, PoolGranularity.OP)
+    assert instance.run_monitoring_enabled
+    assert instance.run_monitoring_max_runtime_seconds == 86_400
+    assert (instance.run_retries_enabled, instance.run_retries_max_retries) == (True, 2)
+    assert not instance.run_retries_retry_on_asset_or_op_failure
+    assert not instance.telemetry_enabled
+    assert not instance.nux_enabled
+    assert list(instance.managed_python_loggers) == ["mail_ingest"]
+    assert instance.python_log_level == "INFO"
+
+
+def test_our_log_lines_stand_in_the_event_log_of_the_run(
+    engine: Engine, box: Mailbox, gmail: Simulator, instance: dg.DagsterInstance
+) -> None:
+    box.generate(5, seed=71)
+    broken = min(box.messages())
+    gmail.fail_next(status=500, reason="backendError", method="messages.get", message_id=broken, times=-1)
+
+    run = Dagster(instance, build_definitions(Impatient())).job("sync")
+
+    assert run.success
+    lines = [entry.user_message for entry in instance.all_logs(run.id) if not entry.is_dagster_event]
+    assert any(f"content of message {broken} of {ADDRESS} could not be fetched" in line for line in lines)
+    assert any(line.startswith(f"{ADDRESS}: partial, 5 new messages") for line in lines)
+
+
+def test_a_run_waits_for_its_pool(engine: Engine, box: Mailbox, gmail: Simulator, instance: dg.DagsterInstance) -> None:
+    """The in-process executor claims slots as well: state is read by one run at a time."""
+    box.generate(5, seed=72)
+    storage = instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default("mailbox_state")
+    other = instance.create_run_for_job(build_definitions().resolve_job_def("sync"))
+    assert storage.claim_concurrency_slot("mailbox_state", other.run_id, "sync_accounts").is_claimed
+
+    finished = threading.Event()
+    runs = []
+
+    def materialize() -> None:
+        runs.append(Dagster(instance, build_definitions(Impatient())).materialize(STATE))
+        finished.set()
+
+    thread = threading.Thread(target=materialize)
+    thread.start()
+    try:
+        _wait_for(lambda: storage.get_concurrency_info("mailbox_state").pending_step_count == 1)
+        assert not finished.is_set()
+        assert gmail.calls() == 0
+    finally:
+        storage.free_concurrency_slots_for_run(other.run_id)
+        thread.join(timeout=60)
+
+    assert runs[0].success
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,55 @@
+"""What schedules ask for when their time has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+
+from mail_ingest.definitions import build_definitions
+
+
+@pytest.fixture
+def instance(tmp_path: Path, set_environment: None) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as local:
+        yield local
+
+
+def _tick(name: str, instance: dg.DagsterInstance) -> dg.RunRequest | str:
+    """The run that the schedule asks for, or why it asks for none."""
+    schedule = build_definitions().resolve_schedule_def(name)
+    result = schedule.evaluate_tick(dg.build_schedule_context(instance=instance))
+    if result.run_requests:
+        assert len(result.run_requests) == 1
+        return result.run_requests[0]
+    return result.skip_message or ""
+
+
+@pytest.mark.parametrize("name", ["hourly_sync", "nightly_checks"])
+def test_a_tick_asks_for_one_run_of_everything(name: str, instance: dg.DagsterInstance) -> None:
+    request = _tick(name, instance)
+
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_config == {}
+    assert request.tags["dagster/schedule_name"] == name
+
+
+@pytest.mark.parametrize("event", ["PIPELINE_ENQUEUED", "PIPELINE_STARTING", "PIPELINE_START", "PIPELINE_CANCELING"])
+def test_no_sync_is_asked_for_while_one_is_under_way(event: str, instance: dg.DagsterInstance) -> None:
+    job = build_definitions().resolve_job_def("sync")
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("mail_ingest"), "__repository__")
+    run = instance.create_run_for_job(job, remote_job_origin=location.get_job_origin("sync"))
+    instance.report_dagster_event(dg.DagsterEvent(event, job_name="sync"), run_id=run.run_id)
+
+    assert _tick("hourly_sync", instance) == f"The sync before has not finished yet (run {run.run_id})."
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "CANCELED"])
+def test_the_next_sync_is_asked_for_however_the_last_one_ended(status: str, instance: dg.DagsterInstance) -> None:
+    job = build_definitions().resolve_job_def("sync")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus(status))
+
+    assert isinstance(_tick("hourly_sync", instance), dg.RunRequest)
