@@ -50,6 +50,7 @@ def test_sealed_value_shows_its_key_and_nothing_else() -> None:
         "correct horse battery staple",
         f"  {new_key()} ,",
     ],
+    ids=["hex", "base64", "urlsafe base64", "passphrase", "with blanks and a comma"],
 )
 def test_key_may_be_hex_base64_or_a_passphrase(key: str) -> None:
     assert Sealer(key, NOWHERE).open(ADA, Sealer(key, NOWHERE).seal(ADA, b"secret")) == b"secret"

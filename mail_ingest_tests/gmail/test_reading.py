@@ -33,11 +33,11 @@ def test_labels_carry_their_type_and_their_counts_only_when_asked_singly(client:
 
 
 def test_listing_walks_all_pages_with_spam_and_trash(client: GmailClient, box: Mailbox) -> None:
-    ids = {box.add() for _ in range(6)} | {box.add(labels=["SPAM"]), box.add(labels=["TRASH"])}
+    ids = {box.add() for _ in range(5)} | {box.add(labels=["SPAM"]), box.add(labels=["TRASH"])}
 
     pages = list(client.iter_message_ids(page_size=3))
 
-    assert [len(page.refs) for page in pages] == [3, 3, 2]
+    assert [len(page.refs) for page in pages] == [3, 3, 1]
     assert {ref.message_id for page in pages for ref in page.refs} == ids
     assert pages[-1].next_page_token is None
 
