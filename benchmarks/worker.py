@@ -1,0 +1,101 @@
+"""The measured process: `python -m benchmarks.worker VERB JSON` measures one thing and prints it as a line of JSON.
+
+CPU seconds are those of this process with all its threads, from after the imports on: they cost the same however much
+mail there is, and are told apart.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.local import ADDRESS, TOKEN_VARIABLE
+
+
+def sync(content: bool = True, mode: str = "auto") -> dict[str, Any]:
+    """One sync of the account, as `mail-ingest sync` runs it."""
+    engine = _engine()
+    accounts = engine.accounts()
+    before = _before()
+    from mail_ingest.ingest import SyncOptions
+
+    run = engine.sync(accounts, SyncOptions(mode=mode, content=content))[0]  # type: ignore[arg-type]
+    measured = _since(before)
+    if run.error:
+        raise SystemExit(run.error)
+    return {**measured, **run.as_json()}
+
+
+def verify() -> dict[str, Any]:
+    """Drift between mailbox and warehouse, as `mail-ingest verify` finds it."""
+    from mail_ingest.ingest.verify import verify_account
+
+    engine = _engine()
+    return verify_account(engine, engine.accounts()[0]).as_json()
+
+
+def floor(folder: str, archive: bool = False, codec: str = "fast", threads: int = 4) -> dict[str, Any]:
+    """The hand-written floor over the whole mailbox."""
+    _import("pandas", "pytz")
+    from benchmarks.floor import Floor
+
+    work = Floor(os.environ["MAIL_INGEST_GMAIL_URL"], os.environ[TOKEN_VARIABLE], Path(folder), archive, codec, threads)
+    before = _before()
+    messages = work.run()
+    return {**_since(before), "messages": messages}
+
+
+def _engine() -> Any:
+    """An engine with the account registered, and everything imported that a sync would import on its way."""
+    _import("dlt.destinations.impl.duckdb.duck", "duckdb", "googleapiclient.discovery", "pandas", "pyarrow.parquet")
+    from mail_ingest.accounts import token_env
+    from mail_ingest.ingest.engine import Engine
+    from mail_ingest.settings import load_settings
+
+    engine = Engine(load_settings())
+    if not engine.registry.list():
+        engine.registry.add(ADDRESS, token_env(TOKEN_VARIABLE))
+    return engine
+
+
+def _import(*modules: str) -> None:
+    """Imports what the libraries would import at first use: pandas, say, when Arrow makes its first array."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+def _before() -> tuple[float, float, int]:
+    return time.perf_counter(), time.process_time(), _resident_bytes("VmRSS")
+
+
+def _since(before: tuple[float, float, int]) -> dict[str, Any]:
+    wall, cpu, resident = before
+    return {
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
+        "imports_cpu_s": cpu,
+        "imports_bytes": resident,
+        "peak_bytes": _resident_bytes("VmHWM"),
+    }
+
+
+def _resident_bytes(field: str) -> int:
+    """Memory of this process, now (`VmRSS`) or at its most (`VmHWM`)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return int(next(line.split()[1] for line in lines if line.startswith(field))) * 1024
+
+
+if __name__ == "__main__":
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {"sync": sync, "verify": verify, "floor": floor}
+    print(json.dumps(verbs[sys.argv[1]](**json.loads(sys.argv[2]))))
