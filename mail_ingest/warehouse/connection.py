@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ DUCKDB_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1, 
 class Warehouse:
     """The DuckDB file named by the settings. Opening is lazy; `open` may be nested within a thread.
 
-    `prepare(connection)` runs once per process, at the first opening: it creates what is missing.
+    `prepare(connection)` runs once per process and warehouse, at the first opening: it creates what is missing.
     """
 
     def __init__(self, settings: Settings, locks: Locks, prepare: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
@@ -41,7 +42,7 @@ class Warehouse:
         self._env = settings.env
         self._held = threading.local()
         self._prepare = prepare
-        self._is_prepared = False
+        self._prepared = ""
 
     @property
     def exists(self) -> bool:
@@ -63,10 +64,10 @@ class Warehouse:
             connection = self._connect()
             self._held.connection = connection
             try:
-                self._check_env(connection)
-                if not self._is_prepared:
+                identity = self._check_env(connection)
+                if identity != self._prepared:
                     self._prepare(connection)
-                    self._is_prepared = True
+                    self._prepared = identity
                 yield connection
             except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
                 # only these: other errors of DuckDB are ours to mend, and may quote what people wrote
@@ -77,6 +78,11 @@ class Warehouse:
             finally:
                 self._held.connection = None
                 connection.close()
+
+    def identity(self) -> str:
+        """The id that the warehouse was given when it was made: another file in its place has another one."""
+        with self.open():
+            return self._prepared
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -105,17 +111,22 @@ class Warehouse:
                     ) from None
             time.sleep(0.1)
 
-    def _check_env(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _check_env(self, connection: duckdb.DuckDBPyConnection) -> str:
         connection.execute("create schema if not exists mail_ingest")
-        connection.execute("create table if not exists mail_ingest.deployment (env varchar not null)")
-        row = connection.execute("select env from mail_ingest.deployment").fetchone()
+        connection.execute(
+            "create table if not exists mail_ingest.deployment (env varchar not null, warehouse_id varchar not null)"
+        )
+        row = connection.execute("select env, warehouse_id from mail_ingest.deployment").fetchone()
         if row is None:
-            connection.execute("insert into mail_ingest.deployment values (?)", [self._env])
-        elif row[0] != self._env:
+            identity = uuid.uuid4().hex
+            connection.execute("insert into mail_ingest.deployment values (?, ?)", [self._env, identity])
+            return identity
+        if row[0] != self._env:
             raise ConfigError(
                 f"The warehouse {self.path} belongs to the deployment {row[0]!r}, this process runs as {self._env!r} "
                 "(MAIL_INGEST_ENV); nothing was written. Use another warehouse, or set MAIL_INGEST_ENV to match."
             )
+        return str(row[1])
 
 
 def _first_line(error: BaseException) -> str:

@@ -61,12 +61,11 @@ class Pipelines:
                 raise _load_error(name, error) from error
 
     def finish_pending(self, name: str) -> None:
-        """Loads what an earlier process left pending. Costs nothing where there is nothing."""
-        if not (self._folder / name).exists():
+        """Loads what an earlier process left pending. Costs one look into the warehouse where there is nothing."""
+        if not self._warehouse.exists:
             return
-        if not any((self._folder / name).glob("load/normalized/*")) and not any(
-            (self._folder / name).glob("normalize/extracted/*")
-        ):
+        folder = self._folder / self._warehouse.identity() / name
+        if not any(folder.glob("load/normalized/*")) and not any(folder.glob("normalize/extracted/*")):
             return
         with self._pipeline(name) as pipeline:
             _finish(pipeline)
@@ -74,10 +73,10 @@ class Pipelines:
     def read_state(self, name: str, source: str) -> dict[str, Any]:
         """A copy of the source's state as of the last completed load, restored from the warehouse where the working
         folder is gone or behind."""
-        self.finish_pending(name)
         if not self._warehouse.exists:
             return {}
         with self._pipeline(name) as pipeline:
+            _finish(pipeline)
             pipeline.sync_destination()
             state = pipeline.state.get("sources", {}).get(source, {})
             return dict(state)
@@ -91,10 +90,31 @@ class Pipelines:
             )
             yield dlt.pipeline(
                 pipeline_name=name,
-                pipelines_dir=str(self._folder),
-                destination=destination,
+                # a folder per warehouse: what was pending for, or known of, another file must not reach this one
+                pipelines_dir=str(self._folder / self._warehouse.identity()),
+                destination=_remembering(destination),
                 dataset_name=DATASET,
             )
+
+
+def _remembering(destination: Any) -> Any:
+    """The destination, asked once for what it can do.
+
+    dlt asks thirty times a load, and resolves its whole configuration each time: a fifth of the fixed cost of a load.
+    """
+    ask = destination.capabilities
+    known: dict[type, Any] = {}
+
+    def capabilities(config: Any = None, naming: Any = None) -> Any:
+        if config is not None:
+            return ask(config, naming)
+        if type(naming) not in known:
+            known[type(naming)] = ask(None, naming)
+        # dlt changes what it gets
+        return known[type(naming)].copy()
+
+    destination.capabilities = capabilities
+    return destination
 
 
 def _finish(pipeline: Pipeline) -> None:
@@ -138,7 +158,9 @@ _dlt_module: Any = None
 
 
 def _import_dlt() -> Any:
-    """Imports dlt (slow) and sets what we rely on: no telemetry, load ids in Arrow rows, emptied staging."""
+    """Imports dlt (slow) and sets what we rely on: no telemetry, load ids in Arrow rows, emptied staging; and leaves
+    out what costs time: traces of every step, threads for files that DuckDB takes one after the other, compression of
+    files that live for a second."""
     global _dlt_module
     if _dlt_module is None:
         import dlt
@@ -148,6 +170,9 @@ def _import_dlt() -> Any:
         dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
         dlt.config["load.truncate_staging_dataset"] = True
         dlt.config["data_writer.buffer_max_items"] = 500
+        dlt.config["data_writer.compression"] = "none"
+        dlt.config["enable_runtime_trace"] = False
+        dlt.config["load.workers"] = 1
         logging.getLogger("dlt").addFilter(_HintDifferences())
         _dlt_module = dlt
     return _dlt_module

@@ -153,3 +153,17 @@ def test_account_is_first_in_every_key() -> None:
 )
 def test_text_is_cleaned_of_what_warehouses_refuse(text: str | None, cleaned: str | None) -> None:
     assert clean(text) == cleaned
+
+
+def test_another_file_in_the_warehouses_place_gets_no_cursor_and_no_package_of_the_old_one(
+    engine: Engine, new_engine: Callable[..., Engine]
+) -> None:
+    _load(engine, {"message_states": _states(("a", 1, "X"))}, {"ada@example.com": {"history_id": "1"}})
+    engine.settings.duckdb_path.unlink()
+
+    for again in (engine, new_engine()):
+        assert again.pipelines.read_state("state_0", STATE_SOURCE).get("cursors", {}) == {}
+    _load(engine, {"message_states": _states(("b", 1, "X"))}, {"bob@example.com": {"history_id": "2"}})
+
+    assert _labels(engine).keys() == {"b"}
+    assert engine.pipelines.read_state("state_0", STATE_SOURCE)["cursors"] == {"bob@example.com": {"history_id": "2"}}
