@@ -40,6 +40,8 @@ PACKAGE_SECONDS = 300.0
 #: A pack of the raw archive closes at this many messages; a kill costs at most one unfinished pack.
 PACK_MESSAGES = 1_000
 
+#: Whoever waits for the lock asks for it every 50 ms: a sync of new mail must not wait for the whole of a long backfill.
+_TURN_S = 0.1
 _FIRST_RETRY = timedelta(minutes=5)
 _LONGEST_RETRY = timedelta(days=1)
 
@@ -92,7 +94,7 @@ class ContentDrain:
         """Drains until nothing is due or the limit is reached. Raises what ends the account's work (AuthError,
         QuotaError, ...) after what was fetched before has been loaded."""
         while self._one_package():
-            pass
+            time.sleep(_TURN_S)
 
     def list_month(self, month: str, query: str) -> None:
         """Notes which messages belong to a month: those that Gmail lists for `query`.

@@ -1,0 +1,42 @@
+"""A long backfill and a sync of the same account take turns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from mail_ingest.ingest import SyncOptions, SyncRun, content
+from mail_ingest.ingest.engine import Engine
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.truth import assert_true_to_gmail, sync
+
+
+def test_new_mail_does_not_wait_for_the_end_of_a_backfill(
+    new_engine: Callable[..., Engine], engine: Engine, box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "PACKAGE_MESSAGES", 10)
+    box.generate(100, seed=91, start="2025-03-01", end="2025-04-01", mean_size_bytes=2_000)
+    sync(engine, content=False)
+    begun, backfill = threading.Event(), new_engine(wait_s=60.0)
+    runs: list[SyncRun] = []
+    gmail.before("messages.get", begun.set, times=1)
+    thread = threading.Thread(
+        target=lambda: runs.extend(backfill.sync(backfill.accounts(), SyncOptions(months=("2025-03",))))
+    )
+    thread.start()
+    assert begun.wait(60)
+    new = box.add(subject="new", sender="a@b.example", body="x")
+
+    run = new_engine(wait_s=60.0).sync(engine.accounts(), SyncOptions(max_messages=10))[0]
+
+    assert (run.outcome, run.contents_stored) == ("partial", 10)
+    with engine.warehouse.open() as connection:
+        assert connection.execute("select 1 from gmail.messages where message_id = ?", [new]).fetchone()
+        stored = connection.execute("select count(*) from gmail.messages").fetchone()
+    assert stored is not None
+    assert stored[0] < 80, "the backfill was over before"
+    thread.join(timeout=120)
+    assert runs[0].error == ""
+    assert_true_to_gmail(engine, box)
