@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -193,22 +194,22 @@ def _change(mailbox: Mailbox) -> None:
 
 
 def _run_ui(home: Path, port: int) -> None:
-    command = [
-        str(Path(sys.executable).with_name("dagster")),
-        "dev",
-        "--module-name",
-        "mail_ingest.definitions",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    workspace = home / "workspace.yaml"
+    workspace.write_text(
+        "load_from:\n  - python_module:\n      module_name: mail_ingest.definitions\n      location_name: mail_ingest\n"
+    )
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    command = [dagster, "dev", "--workspace", str(workspace), "--host", "127.0.0.1", "--port", str(port)]
+    # interrupted or terminated, this process ends Dagster once and in order; a shell that starts it in the background
+    # makes it ignore interrupts, and Dagster would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _say(f"Dagster UI: http://127.0.0.1:{port} (interrupt to stop). Its data is in {home}.")
-    process = subprocess.Popen(command, cwd=home)  # noqa: S603  our own arguments
+    process = subprocess.Popen(command, cwd=home, start_new_session=True)  # noqa: S603  our own arguments
     with suppress(KeyboardInterrupt):
         process.wait()
-    process.terminate()
-    process.wait(timeout=30)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
 
 
 def _say(text: str) -> None:

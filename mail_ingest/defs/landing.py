@@ -150,8 +150,10 @@ def _months_are_complete(
             "accounts": len(runs),
             "messages_without_content": sum(count or 0 for count in left.values()),
             "not_asked": sum(count is None for count in left.values()),
-            "incomplete": dg.MetadataValue.md(
-                markdown_table(("account", "month", "messages without content"), rows) if rows else "none"
+            "incomplete": (
+                dg.MetadataValue.md(markdown_table(("account", "month", "messages without content"), rows))
+                if rows
+                else "none"
             ),
         },
     )

@@ -120,9 +120,10 @@ def raise_for_failures(runs: Sequence[SyncRun]) -> None:
     failed = _failed(runs)
     if not failed:
         return
-    lines = [run.error for run in failed[:10]] + ([f"and {len(failed) - 10} more"] if len(failed) > 10 else [])
+    lines = [f"{run.account_id}: {run.error}" for run in failed[:10]]
+    more = [f"and {len(failed) - 10} more"] if len(failed) > 10 else []
     raise dg.Failure(
-        description=f"{len(failed)} of {len(runs)} accounts failed. " + " ".join(lines),
+        description="\n".join([f"{len(failed)} of {len(runs)} accounts failed.", *lines, *more]),
         metadata={"by_account": dg.MetadataValue.md(_by_account(failed))},
         allow_retries=all(run.error_class in _PASSING_NAMES for run in failed),
     )

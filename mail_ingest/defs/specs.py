@@ -85,7 +85,10 @@ def relation_spec(relation: Relation) -> dg.AssetSpec:
         group_name=_RELATION_GROUPS[relation.schema],
         owners=OWNERS,
         kinds={"sql", "duckdb", "view"},
-        metadata=_metadata(relation.name, columns, relation.key),
+        metadata={
+            **_metadata(relation.name, columns, relation.key),
+            "sql": dg.MetadataValue.md(f"```sql\n{relation.text}\n```"),
+        },
     )
 
 

@@ -225,7 +225,7 @@ def test_a_broken_account_fails_the_run_and_the_others_are_done(
 
     assert not run.success
     assert run.retries == 0, "a person has to mend it"
-    assert run.failures[0].startswith("1 of 2 accounts failed. ")
+    assert run.failures[0].startswith("1 of 2 accounts failed.\n")
     assert ADDRESS in run.failures[0]
     assert set(run.keys) >= set(STATE), "the other account's rows are there"
     assert engine.registry.get(ADDRESS).state == "needs_reauth"
@@ -290,7 +290,7 @@ def test_one_broken_account_keeps_the_run_from_being_tried_again(
     run = dagster.materialize(STATE)
 
     assert (run.success, run.retries) == (False, 0)
-    assert run.failures[0].startswith("2 of 2 accounts failed. ")
+    assert run.failures[0].startswith("2 of 2 accounts failed.\n")
 
 
 def test_an_account_that_another_process_holds_is_tried_again(engine: Engine, box: Mailbox, dagster: Dagster) -> None:

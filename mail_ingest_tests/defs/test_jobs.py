@@ -157,7 +157,7 @@ def test_a_broken_account_fails_the_sync_and_the_others_are_done(
     run = dagster.job("sync")
 
     assert (run.success, run.retries) == (False, 0)
-    assert run.failures[0].startswith("1 of 2 accounts failed. ")
+    assert run.failures[0].startswith("1 of 2 accounts failed.\n")
     assert set(run.keys) == set(STATE + CONTENT)
     with engine.warehouse.open() as connection:
         stored = connection.execute("select account_id, count(*) from gmail.messages group by 1").fetchall()
