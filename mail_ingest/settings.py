@@ -95,10 +95,11 @@ def _warehouse(url: str, home: Path) -> str:
         return f"duckdb:///{home / 'warehouse.duckdb'}"
     if url.startswith("duckdb:///"):
         path = Path(url.removeprefix("duckdb:///")).expanduser().absolute()
-        if path.stem.lower() in {"gmail", "mail"}:
+        stem = path.stem.lower()
+        if stem in {"gmail", "mail", "mail_ingest", "mail_staging"} or stem.startswith("gmail_staging_"):
             raise ConfigError(
-                f"MAIL_INGEST_WAREHOUSE names the file {path.name}: its stem must differ from the schemas gmail and mail, "
-                "because DuckDB names the database after the file; rename the file"
+                f"MAIL_INGEST_WAREHOUSE names the file {path.name}: its stem must differ from the schemas gmail, mail, "
+                "mail_staging and mail_ingest, because DuckDB names the database after the file; rename the file"
             )
         return f"duckdb:///{path}"
     if url.startswith(("postgresql://", "postgres://")):

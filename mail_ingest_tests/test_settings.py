@@ -34,9 +34,10 @@ def test_duckdb_urls_are_relative_with_three_slashes_and_absolute_with_four(
     assert load_settings({"MAIL_INGEST_WAREHOUSE": url}).duckdb_path == tmp_path / path
 
 
-def test_a_file_named_like_a_schema_is_refused() -> None:
+@pytest.mark.parametrize("stem", ["gmail", "mail", "mail_ingest", "mail_staging", "gmail_staging_state_0"])
+def test_a_file_named_like_a_schema_is_refused(stem: str) -> None:
     with pytest.raises(ConfigError, match="stem must differ"):
-        load_settings({"MAIL_INGEST_WAREHOUSE": "duckdb:///gmail.duckdb"})
+        load_settings({"MAIL_INGEST_WAREHOUSE": f"duckdb:///{stem}.duckdb"})
 
 
 def test_secrets_stay_out_of_the_repr() -> None:

@@ -19,6 +19,7 @@ from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUSY = 3
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="mail-ingest",
@@ -54,10 +55,12 @@ def main() -> None:
     try:
         # outside click's standalone mode an Exit comes back as its code
         code = app(standalone_mode=False)
+        if code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except (typer.Abort, KeyboardInterrupt):
         fail("interrupted; what was loaded stays, the next sync goes on from there")
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     except ConfigError as error:
         fail(str(error))
         sys.exit(EXIT_USAGE)

@@ -43,7 +43,9 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_printable(value) for value in row))
-    Console(highlight=False, markup=False).print(table)
+    # a pipe has no width: lines that were folded at 80 columns could not be searched
+    width = None if sys.stdout.isatty() else 500
+    Console(highlight=False, markup=False, width=width).print(table)
 
 
 def _printable(text: str) -> str:

@@ -30,7 +30,9 @@ _MODES: dict[str, Mode] = {"auto": "auto", "partial": "partial", "full": "full"}
 
 def sync(
     addresses: Addresses = None,
-    mode: Annotated[str, typer.Option(help="auto, partial (history only) or full (sweep ids and labels).")] = "auto",
+    mode: Annotated[
+        str, typer.Option(help="auto, partial (history only, once a first sync was done) or full (sweep).")
+    ] = "auto",
     max_messages: Annotated[int | None, typer.Option(help="Buy the content of at most N messages.", min=0)] = None,
     since: Annotated[
         str | None, typer.Option(help="Buy content that arrived since: 2026-01-31 or 30d. State is complete anyway.")

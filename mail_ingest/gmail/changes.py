@@ -10,7 +10,7 @@ Memory: about 0.6 KB per message that the replayed history touches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -67,6 +67,7 @@ class _Touched:
     exists: tuple[int, bool] | None = None
     inner: tuple[int, frozenset[str]] | None = None
     added_with: tuple[int, frozenset[str]] | None = None
+    added_at: int = 0
 
 
 #: Reads one message's labels from Gmail (20 units); None when it is gone.
@@ -101,6 +102,7 @@ class Replay:
         if labels is not None and change.kind != "messageDeleted" and (seen.inner is None or hid >= seen.inner[0]):
             seen.inner = (hid, labels)
         if change.kind == "messageAdded":
+            seen.added_at = max(seen.added_at, hid)
             if seen.exists is None or hid > seen.exists[0]:
                 seen.exists = (hid, True)
             if labels is not None:
@@ -137,6 +139,24 @@ class Replay:
         if not label_id:
             return seen.exists is not None
         return label_id in seen.labels or (seen.added_with is not None and label_id in seen.added_with[1])
+
+    def count_at(self, history_id: int, seen_since: Container[str], seen_count: int) -> int:
+        """How many messages there were at `history_id`, going by the `seen_count` messages seen since.
+
+        Messages that came after it are taken out again, messages that went after it are put back.
+        """
+        count = seen_count
+        for message_id, seen in self._touched.items():
+            came_later = seen.added_at > history_id
+            went_later = seen.exists is not None and not seen.exists[1] and seen.exists[0] > history_id
+            if message_id in seen_since:
+                count -= came_later
+            else:
+                count += went_later and not came_later
+        return count
+
+    def touches(self, message_id: str) -> bool:
+        return message_id in self._touched
 
     def fold(self, lookup: StateLookup, read_minimal: MinimalReader, *, batch: int = 5_000) -> Iterator[StateChange]:
         """Yields one state per touched message that differs from what is stored and is newer.

@@ -45,7 +45,7 @@ class SweptMailbox:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __contains__(self, message_id: str) -> bool:
+    def __contains__(self, message_id: object) -> bool:
         return message_id in self._index
 
     def mark(self, message_id: str) -> None:
@@ -170,18 +170,24 @@ def compare(
         now = _now(swept, replayed, message_id, history_id)
         if now is None:
             if not stored.is_deleted:
-                change = StateChange(message_id, stored.thread_id, stored.label_ids, history_id, True, stored)
+                last = max(history_id, stored.history_id)
+                change = StateChange(message_id, stored.thread_id, stored.label_ids, last, True, stored)
                 yield change, _events(change, replay, history_id)
             continue
         swept.mark(message_id)
         if message_id in replayed:
             seen_replayed.add(message_id)
-        labels = now.label_ids | {label for label in stored.label_ids - now.label_ids if lasting_labels(label)}
+        if now.is_deleted:
+            labels = stored.label_ids
+        else:
+            labels = now.label_ids | {label for label in stored.label_ids - now.label_ids if lasting_labels(label)}
         if (labels, now.thread_id, now.is_deleted) == (stored.label_ids, stored.thread_id, stored.is_deleted):
             continue
         if now.is_deleted and stored.is_deleted:
             continue
-        change = StateChange(message_id, now.thread_id, labels, now.history_id, now.is_deleted, stored)
+        # never lower than the stored one: after a mailbox began its history anew the row would not land
+        last = max(now.history_id, stored.history_id)
+        change = StateChange(message_id, now.thread_id, labels, last, now.is_deleted, stored)
         yield change, _events(change, replay, history_id)
     for message_id in swept.unmarked():
         state = swept.state(message_id, history_id)

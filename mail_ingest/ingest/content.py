@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+import pyarrow as pa
+
 from mail_ingest.errors import GmailError, MessageGoneError
 from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
@@ -96,6 +98,11 @@ class ContentDrain:
         while self._one_package():
             time.sleep(_TURN_S)
 
+    @property
+    def attempted(self) -> int:
+        """Messages that were asked for, whatever came of it."""
+        return self._attempted
+
     def list_month(self, month: str, query: str) -> None:
         """Notes which messages belong to a month: those that Gmail lists for `query`.
 
@@ -120,6 +127,7 @@ class ContentDrain:
             wanted = self._wanted()
             ids = self._due(wanted) if wanted else []
             if not ids:
+                self._run.outcome = "partial" if self._run.backlog > 0 else "success"
                 return False
             attempted_before = self._attempted
             self._fetch(ids)
@@ -195,8 +203,18 @@ class ContentDrain:
         for pack in packs:
             if pack in loaded:
                 continue
-            ids = self._archive.message_ids(pack)
-            missing = set(ids) - self._queries.stored_ids(self._account_id, ids)
+            try:
+                ids = self._archive.message_ids(pack)
+            except (OSError, pa.ArrowException) as error:
+                logger.error(
+                    "pack %s of the raw archive cannot be read (%s); it is set aside as .damaged and what only it held is "
+                    "fetched again",
+                    pack,
+                    type(error).__name__,
+                )
+                self._archive.set_aside(pack)
+                continue
+            missing = self._queries.ids_without_content(self._account_id, ids)
             if not missing:
                 continue
             with Spool(self._spool_folder) as spool:

@@ -18,7 +18,6 @@ from mail_ingest.errors import (
     AuthError,
     BusyError,
     ConfigError,
-    GmailError,
     MailIngestError,
     QuotaError,
     WarehouseError,
@@ -199,6 +198,7 @@ class Engine:
                 queries=self.queries,
                 spool_folder=self.spool_folder,
                 group=None,
+                content_follows=options.content,
                 on_progress=on_progress,
             ).run(options.mode)
 
@@ -220,7 +220,6 @@ class Engine:
         ]
         remaining = options.max_messages
         pipeline = content_pipeline(account, is_backfill=is_backfill)
-        stored = 0
         for scope in scopes:
             drain = ContentDrain(
                 client,
@@ -239,8 +238,7 @@ class Engine:
                 run.months_listed.add(scope.month)
             drain.run()
             if remaining is not None:
-                remaining -= run.contents_stored - stored
-                stored = run.contents_stored
+                remaining -= drain.attempted
                 if remaining <= 0 and scope is not scopes[-1]:
                     run.outcome = "partial"
                     break
@@ -268,11 +266,16 @@ class Engine:
             if failure is None and not run.changed_anything:
                 self.registry.checked(account.account_id)
                 return
-            self.registry.sync_finished(account.account_id, run.outcome, error=failure)
-            if isinstance(failure, GmailError) or (failure is None and not run.is_recorded):
+            self.registry.sync_finished(account.account_id, run.outcome, error=failure, next_due_at=run.resume_at)
+            # a warehouse that failed would fail again
+            if not isinstance(failure, WarehouseError) and (failure is not None or not run.is_recorded):
                 self._record_run(account, run)
         except MailIngestError as error:
             logger.error("the end of the sync of %s could not be recorded: %s", account.account_id, error)
+        except Exception as error:  # noqa: BLE001  the next account must have its turn
+            logger.error(
+                "the end of the sync of %s could not be recorded: %s", account.account_id, type(error).__name__
+            )
 
     def _record_run(self, account: Account, run: SyncRun) -> None:
         from mail_ingest.sources.landing import STATE_SOURCE, landing_source

@@ -5,14 +5,14 @@
     no cursor, or history expired     ids and labels swept, then the history since the sweep began replayed
 
 Rows, events, labels, the cursor and the run's own row go into one load package. Only a sweep of more than
-`PART_STATES` messages takes several, each with the events that belong to its rows, and the cursor in the last.
+`PART_ROWS` messages takes several, each with the events that belong to its rows, and the cursor in the last.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,10 +21,10 @@ from typing import Any, Self
 
 import orjson
 
-from mail_ingest.errors import HistoryExpiredError, MessageGoneError, WrongMailboxError
+from mail_ingest.errors import HistoryExpiredError, MessageGoneError, SweepRefusedError, WrongMailboxError
 from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
 from mail_ingest.gmail.changes import FROM_SWEEP, REMOVED, LabelEvent, Replay, StateChange, StoredState
-from mail_ingest.gmail.sweep import check_sweep_is_believable, compare, replay_since, sweep_mailbox
+from mail_ingest.gmail.sweep import SweptMailbox, check_sweep_is_believable, compare, replay_since, sweep_mailbox
 from mail_ingest.ingest.run import Mode, OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.landing import STATE_SOURCE, landing_source
@@ -36,8 +36,10 @@ from mail_ingest.warehouse.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-#: States a load package holds at most.
-PART_STATES = 200_000
+#: States and events that a load package holds at most.
+PART_ROWS = 200_000
+#: Messages that a second sweep may show beyond the first before neither is believed.
+MOST_MISSED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Cursor:
     observed_at: datetime
     labels_digest: str
     full_sync_at: datetime
+    #: Where the mailbox once began its history anew: up to this id, history is not comparable with stored states.
+    incomparable_up_to: int = 0
 
     @classmethod
     def from_state(cls, stored: Mapping[str, Any]) -> Cursor:
@@ -56,6 +60,7 @@ class Cursor:
             observed_at=datetime.fromisoformat(stored["observed_at"]),
             labels_digest=stored["labels_digest"],
             full_sync_at=datetime.fromisoformat(stored["full_sync_at"]),
+            incomparable_up_to=int(stored.get("incomparable_up_to", 0)),
         )
 
     def to_state(self) -> dict[str, str]:
@@ -64,6 +69,7 @@ class Cursor:
             "observed_at": self.observed_at.isoformat(),
             "labels_digest": self.labels_digest,
             "full_sync_at": self.full_sync_at.isoformat(),
+            "incomparable_up_to": str(self.incomparable_up_to),
         }
 
 
@@ -80,8 +86,10 @@ class StateSync:
         queries: Queries,
         spool_folder: Path,
         group: str | None,
+        content_follows: bool,
         on_progress: OnProgress,
     ) -> None:
+        self._content_follows = content_follows
         self._client = client
         self._run = run
         self._account_id = run.account_id
@@ -97,11 +105,23 @@ class StateSync:
         """Brings the stored state up to the mailbox. Raises what the client raises; then nothing was changed."""
         stored = self._pipelines.read_state(self._pipeline, STATE_SOURCE).get("cursors", {}).get(self._account_id)
         cursor = Cursor.from_state(stored) if stored else None
+        if cursor is not None and self._queries.loaded_cursor(self._account_id) != cursor.history_id:
+            logger.warning(
+                "the warehouse does not stand where the cursor of %s says, as after a restored backup; sweeping it anew",
+                self._account_id,
+            )
+            cursor = None
         profile = self._client.get_profile()
         self._check_mailbox(profile)
         labels = self._client.list_labels()
         # taken after the profile: changes up to here are what this observation bounds from above
         self._now = datetime.now(UTC)
+        if cursor is not None and profile.history_id < max(cursor.history_id, cursor.incomparable_up_to):
+            # ids were seen going backwards between runs (lieer#203): swept until they have passed the old ones
+            cursor = replace(cursor, incomparable_up_to=max(cursor.history_id, cursor.incomparable_up_to))
+            self._full(replace(cursor, history_id=profile.history_id), profile, labels, is_expired=True)
+            return profile
+        is_expired = False
         if cursor is not None and mode != "full":
             if cursor.history_id == profile.history_id and cursor.labels_digest == labels_digest(labels):
                 self._run.kind = "partial"
@@ -112,10 +132,11 @@ class StateSync:
             except HistoryExpiredError:
                 if mode == "partial":
                     raise
+                is_expired = True
                 logger.info(
                     "history of %s has expired at the cursor; sweeping ids and labels instead", self._account_id
                 )
-        self._full(cursor, profile, labels)
+        self._full(cursor, profile, labels, is_expired=is_expired)
         return profile
 
     def _check_mailbox(self, profile: Profile) -> None:
@@ -134,7 +155,7 @@ class StateSync:
         with _Packages(self, observed_after=cursor.observed_at) as packages:
             replay, history_id = Replay(), profile.history_id
             if profile.history_id != cursor.history_id:
-                history_id = replay_since(self._client, cursor.history_id, replay, packages.rows.add_events)
+                history_id = replay_since(self._client, cursor.history_id, replay, packages.add_events)
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
             vanished = _vanished(labels, known)
@@ -179,7 +200,7 @@ class StateSync:
 
     # -- full ----------------------------------------------------------------------------------------------------
 
-    def _full(self, cursor: Cursor | None, profile: Profile, labels: list[Label]) -> None:
+    def _full(self, cursor: Cursor | None, profile: Profile, labels: list[Label], *, is_expired: bool) -> None:
         self._run.kind = "full"
         pinned = profile.history_id
         known = self._queries.labels(self._account_id)
@@ -193,13 +214,17 @@ class StateSync:
         check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
         observed_after = cursor.observed_at if cursor else None
         with _Packages(self, observed_after=observed_after) as packages:
-            replay, history_id = self._replay_since(pinned, packages)
+            # with a cursor that lives, the events since then are had for 2 units a page
+            since = pinned if cursor is None or is_expired else cursor.history_id
+            replay, history_id = self._replay_since(since, pinned, packages)
 
             def lookup(message_ids: Sequence[str]) -> Mapping[str, StoredState]:
                 found = ((message_id, swept.state(message_id, pinned)) for message_id in message_ids)
                 return {message_id: state for message_id, state in found if state is not None}
 
             replayed = {change.message_id: change for change in replay.fold(lookup, self._read_minimal)}
+            if replay.count_at(pinned, swept, len(swept)) != profile.messages_total:
+                replayed |= self._sweep_again(swept, replay, pinned)
             labels = self._refresh_labels(labels, known, replayed.values())
             listed = {label.label_id for label in labels} | set(known)
             gone = _gone_labels(labels, known)
@@ -214,14 +239,42 @@ class StateSync:
             for change, events in pairs:
                 packages.add(_without(change, gone), events)
             self._write_labels(packages, labels, known, _vanished(labels, known), counts)
-            now = Cursor(history_id, self._now, labels_digest(labels), self._now)
+            incomparable = cursor.incomparable_up_to if cursor else 0
+            now = Cursor(history_id, self._now, labels_digest(labels), self._now, incomparable)
             self._finish(packages, profile, now)
 
-    def _replay_since(self, pinned: int, packages: _Packages) -> tuple[Replay, int]:
+    def _sweep_again(self, swept: SweptMailbox, replay: Replay, pinned: int) -> dict[str, StateChange]:
+        """States of messages that a second sweep of ids shows and the first one missed.
+
+        Called where sweep and replay do not add up to the profile's total: pages can skip ids while the mailbox changes
+        under them, and only what both sweeps lack is believed to be gone. Each message found costs 20 units.
+        """
+        logger.info("the sweep of %s does not add up to the profile's total; ids are swept again", self._account_id)
+        found: dict[str, StateChange] = {}
+        for page in self._client.iter_message_ids():
+            for ref in page.refs:
+                if ref.message_id in swept or ref.message_id in found or replay.touches(ref.message_id):
+                    continue
+                if len(found) >= MOST_MISSED:
+                    raise SweepRefusedError(
+                        f"Two sweeps of {self._account_id} differ in more than {MOST_MISSED} messages; nothing was written. "
+                        "The mailbox is changing too fast to be listed: run the sync again."
+                    )
+                state = self._read_minimal(ref.message_id)
+                if state is not None:
+                    last = max(pinned, state.history_id or 0)
+                    found[ref.message_id] = StateChange(
+                        ref.message_id, state.thread_id, state.label_ids, last, False, None
+                    )
+        return found
+
+    def _replay_since(self, since: int, pinned: int, packages: _Packages) -> tuple[Replay, int]:
         replay = Replay()
         try:
-            return replay, replay_since(self._client, pinned, replay, packages.rows.add_events)
+            return replay, replay_since(self._client, since, replay, packages.add_events)
         except HistoryExpiredError:
+            if since != pinned:
+                return self._replay_since(pinned, pinned, packages)
             # right after a sweep this means only that the quiet mailbox has no history (lieer#203), not that we missed any
             logger.info("%s has no history after the sweep's cursor", self._account_id)
             return replay, pinned
@@ -279,6 +332,9 @@ class StateSync:
             )
         )
         buffer.flush()
+        if self._content_follows and (run.messages_added or self._queries.has_backlog(self._account_id)):
+            # the last package of content says how it ended; should none come, this is what is true
+            run.outcome = "partial"
         packages.load({self._account_id: cursor.to_state()})
 
 
@@ -314,7 +370,16 @@ class _Packages:
         self.states += 1
         self.added += change.stored is None
         self.deleted += change.is_deleted
-        if self.rows.states >= PART_STATES:
+        self._roll()
+
+    def add_events(self, events: Iterable[LabelEvent]) -> None:
+        """Events that history tells. They have keys of their own, so they may land before the states they led to."""
+        for event in events:
+            self.rows.add_events((event,))
+            self._roll()
+
+    def _roll(self) -> None:
+        if self.rows.states + self.rows.events >= PART_ROWS:
             self.rows.flush()
             self._full.append(self.spool)
             self._events += self.rows.events

@@ -8,6 +8,7 @@ relative to the archive's root, and sort by time of writing.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+from fsspec.implementations.local import LocalFileSystem
 
 from mail_ingest.errors import ConfigError, WarehouseError
 from mail_ingest.gmail.models import RawMessage
@@ -96,6 +98,10 @@ class PackWriter:
         self._flush()
         self._writer.close()
         self._file.close()
+        if isinstance(self._filesystem, LocalFileSystem):
+            # a power cut must not leave an empty file under the final name
+            with open(self._temporary, "rb") as written:  # noqa: PTH123  its place is an fsspec path
+                os.fsync(written.fileno())
         self._filesystem.mv(self._temporary, self._final)
 
     def abandon(self) -> None:
@@ -147,14 +153,22 @@ class RawArchive:
         if not self.enabled:
             return []
         self._filesystem.invalidate_cache()
-        found = self._filesystem.glob(f"{self._root}/{_folder(account_id)}/*/*.parquet")
-        return sorted(str(path)[len(self._root) + 1 :] for path in found)
+        return sorted(path for path in self._files(account_id) if path.endswith(".parquet"))
 
     def remove_unfinished(self, account_id: str) -> None:
         """Removes packs that a killed process left half-written; the caller holds the account's content lock."""
         if self.enabled:
-            for path in self._filesystem.glob(f"{self._root}/{_folder(account_id)}/*/*.part"):
-                self._filesystem.rm(path)
+            for path in self._files(account_id):
+                if path.endswith(".part"):
+                    self._filesystem.rm(f"{self._root}/{path}")
+
+    def set_aside(self, path: str) -> None:
+        """Renames a pack that cannot be read, so that it is kept for a person and no longer tried."""
+        self._filesystem.mv(f"{self._root}/{path}", f"{self._root}/{path}.damaged")
+
+    def _files(self, account_id: str) -> list[str]:
+        found = self._filesystem.find(f"{self._root}/{_folder(account_id)}")
+        return [str(path)[len(self._root) + 1 :] for path in found]
 
     def read_pack(self, path: str) -> Iterator[ArchivedMessage]:
         """The messages of a pack in order, one row group in memory at a time."""

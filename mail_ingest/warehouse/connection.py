@@ -99,7 +99,7 @@ class Warehouse:
                 connection.execute("set TimeZone = 'UTC'")
                 return connection
             except (duckdb.Error, OSError) as error:
-                if "lock" not in str(error).lower():
+                if "Could not set lock on file" not in str(error):
                     raise WarehouseError(
                         f"The warehouse {self.path} cannot be opened ({_first_line(error)}). Check that the path is a "
                         "DuckDB file, that its folder can be written and that the disk has room; nothing was changed."
@@ -114,13 +114,17 @@ class Warehouse:
     def _check_env(self, connection: duckdb.DuckDBPyConnection) -> str:
         connection.execute("create schema if not exists mail_ingest")
         connection.execute(
-            "create table if not exists mail_ingest.deployment (env varchar not null, warehouse_id varchar not null)"
+            "create table if not exists mail_ingest.deployment (env varchar not null, warehouse_id varchar)"
         )
+        connection.execute("alter table mail_ingest.deployment add column if not exists warehouse_id varchar")
         row = connection.execute("select env, warehouse_id from mail_ingest.deployment").fetchone()
         if row is None:
             identity = uuid.uuid4().hex
             connection.execute("insert into mail_ingest.deployment values (?, ?)", [self._env, identity])
             return identity
+        if row[1] is None:
+            row = (row[0], uuid.uuid4().hex)
+            connection.execute("update mail_ingest.deployment set warehouse_id = ?", [row[1]])
         if row[0] != self._env:
             raise ConfigError(
                 f"The warehouse {self.path} belongs to the deployment {row[0]!r}, this process runs as {self._env!r} "

@@ -169,6 +169,8 @@ def _import_dlt() -> Any:
         dlt.config["runtime.log_level"] = "ERROR"
         dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
         dlt.config["load.truncate_staging_dataset"] = True
+        # loaded files hold people's mail; a package that was loaded needs them no more
+        dlt.config["load.delete_completed_jobs"] = True
         dlt.config["data_writer.buffer_max_items"] = 500
         dlt.config["data_writer.compression"] = "none"
         dlt.config["enable_runtime_trace"] = False

@@ -166,6 +166,19 @@ class Queries:
             ).fetchall()
         return dict(rows)
 
+    def has_backlog(self, account_id: str) -> bool:
+        """Whether any live message lacks its content."""
+        with self._warehouse.open() as connection:
+            return connection.execute(f"select 1 {_MISSING} limit 1", [account_id]).fetchone() is not None
+
+    def loaded_cursor(self, account_id: str) -> int | None:
+        """The cursor's copy that was loaded with the account's last package of states."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select cursor_history_id from gmail.accounts where account_id = ?", [account_id]
+            ).fetchone()
+        return int(row[0]) if row and row[0] is not None else None
+
     def failures(self, account_id: str, message_ids: Sequence[str]) -> dict[str, Failure]:
         """Unresolved failures of these messages, by id."""
         with self._warehouse.open() as connection:
@@ -179,16 +192,21 @@ class Queries:
     def unresolved_failures(self, account_id: str) -> int:
         with self._warehouse.open() as connection:
             row = connection.execute(
-                "select count(*) from gmail.fetch_failures where account_id = ? and resolved_at is null", [account_id]
+                "select count(*) from gmail.fetch_failures f "
+                "inner join gmail.message_states s on s.account_id = f.account_id and s.message_id = f.message_id "
+                "where f.account_id = ? and f.resolved_at is null and not s.is_deleted",
+                [account_id],
             ).fetchone()
         return int(row[0]) if row else 0
 
-    def stored_ids(self, account_id: str, message_ids: Sequence[str]) -> set[str]:
-        """Which of these messages have their content stored."""
+    def ids_without_content(self, account_id: str, message_ids: Sequence[str]) -> set[str]:
+        """Which of these messages are known, live or deleted, and have no content stored."""
         with self._warehouse.open() as connection:
             rows = connection.execute(
-                "select message_id from gmail.messages where account_id = ? "
-                "and message_id in (select unnest(cast(? as varchar[])))",
+                "select s.message_id from gmail.message_states s "
+                "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
+                "where s.account_id = ? and m.message_id is null "
+                "and s.message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, list(message_ids)],
             ).fetchall()
         return {row[0] for row in rows}

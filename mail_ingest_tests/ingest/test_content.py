@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -237,6 +238,62 @@ def test_impossible_dates_land_and_belong_to_a_month(engine: Engine, box: Mailbo
     sync(engine, months=(month,))
 
     assert _stored(engine) == {mid}
+
+
+def test_a_damaged_pack_is_set_aside_and_what_it_held_is_bought_again(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(6, seed=29)
+    folder = Path(engine.settings.raw) / ADDRESS / "2026-01"
+    folder.mkdir(parents=True)
+    (folder / "20260101T000000000000-00000000.parquet").write_bytes(b"")
+
+    run = sync(engine)
+
+    assert run.contents_stored == 6
+    assert [path.name for path in folder.iterdir()] == ["20260101T000000000000-00000000.parquet.damaged"]
+    assert_true_to_gmail(engine, box)
+
+
+def test_loaded_mail_is_not_left_in_the_working_folder(engine: Engine, box: Mailbox) -> None:
+    box.add(subject="left behind", sender="a@b.example", to=ADDRESS, body="planted words in a body")
+
+    sync(engine)
+
+    left = [
+        path for path in (engine.settings.home / "dlt").rglob("*") if path.is_file() and b"planted" in path.read_bytes()
+    ]
+    assert left == []
+    assert list((engine.settings.home / "dlt").rglob("*.parquet")) == []
+    assert list(engine.spool_folder.iterdir()) == []
+
+
+def test_an_archive_under_an_odd_path_is_adopted(
+    new_engine: Callable[..., Engine], engine: Engine, box: Mailbox, gmail: Simulator, tmp_path: Path
+) -> None:
+    box.generate(6, seed=29)
+    odd = str(tmp_path / "w-[prod] *?")
+    sync(new_engine(MAIL_INGEST_RAW=odd))
+    engine.settings.duckdb_path.unlink()
+    gmail.reset_ledger()
+
+    run = sync(new_engine(MAIL_INGEST_RAW=odd))
+
+    assert (run.contents_adopted, gmail.calls("messages.get")) == (6, 0)
+
+
+def test_a_run_that_was_killed_after_its_states_landed_does_not_look_successful(
+    engine: Engine, box: Mailbox, gmail: Simulator, environment: dict[str, str]
+) -> None:
+    box.generate(30, seed=27, mean_size_bytes=2_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mail_ingest.cli", "sync"], env={**os.environ, **environment}, stderr=subprocess.DEVNULL
+    )
+    gmail.before("messages.get", lambda: os.kill(process.pid, signal.SIGKILL), times=1)
+    process.wait(timeout=120)
+
+    assert _rows(engine, "select outcome from gmail.sync_runs") == [("partial",)]
+    assert sync(engine).outcome == "success"
 
 
 def _stored(engine: Engine) -> set[object]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from mail_ingest.ingest import Engine
@@ -265,6 +268,125 @@ def test_a_short_sweep_deletes_nothing(engine: Engine, box: Mailbox, gmail: Simu
     assert _scalar(engine, "select count(*) from gmail.message_states where is_deleted") == 0
     sync(engine, content=False)
     assert_states_equal(engine, box)
+
+
+def test_pages_that_skip_ids_under_change_delete_nothing_that_lives(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(2_600, seed=2)
+    sync(engine, content=False)
+    gmail.page_by_offset = True
+    ids = sorted(box.messages(), reverse=True)
+    gone = iter(ids[::9])
+    gmail.before("messages.list", lambda: [box.delete(next(gone)) for _ in range(6)], times=5)
+
+    run = sync(engine, mode="full", content=False)
+
+    assert run.messages_deleted <= 30
+    assert_states_equal(engine, box)
+
+
+def test_a_warehouse_restored_from_a_backup_is_swept_anew(engine: Engine, box: Mailbox, tmp_path: Path) -> None:
+    box.generate(40, seed=2)
+    sync(engine)
+    backup = tmp_path / "backup.duckdb"
+    shutil.copy(engine.settings.duckdb_path, backup)
+    ids = list(box.messages())
+    box.delete(ids[0])
+    box.relabel(ids[1], add=("STARRED",))
+    new = box.add(subject="x", sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX",))
+    sync(engine)
+    shutil.copy(backup, engine.settings.duckdb_path)
+
+    run = sync(engine)
+
+    assert run.kind == "full"
+    assert run.contents_adopted == 1
+    assert_states_equal(engine, box)
+    assert _scalar(engine, "select count(*) from gmail.messages where message_id = ?", new) == 1
+
+
+def test_a_mailbox_whose_history_begins_anew_is_swept_until_it_has_caught_up(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(40, seed=2)
+    sync(engine, content=False)
+    with engine.warehouse.open() as connection:
+        connection.execute("update gmail.message_states set history_id = history_id + 10000000")
+        connection.execute("update gmail.accounts set cursor_history_id = cursor_history_id + 10000000")
+    _move_cursor(engine, 10_000_000)
+    ids = list(box.messages())
+
+    box.delete(ids[0])
+    box.relabel(ids[1], add=("STARRED",))
+    assert sync(engine, content=False).kind == "full"
+    assert_states_equal(engine, box)
+
+    box.delete(ids[2])
+    box.relabel(ids[1], remove=("STARRED",))
+    assert sync(engine, content=False).kind == "full"
+    assert_states_equal(engine, box)
+
+
+def test_a_message_deleted_around_a_sweep_keeps_its_last_labels(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
+    first, second = (
+        box.add(subject=name, sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX", "STARRED"))
+        for name in ("a", "b")
+    )
+    box.generate(20, seed=2)
+    sync(engine, content=False)
+    gmail.before("messages.list", lambda: box.delete(first), times=1)
+    gmail.before("messages.list", lambda: box.delete(second), times=1, after=1)
+
+    sync(engine, mode="full", content=False)
+
+    assert_states_equal(engine, box)
+    kept = _rows(engine, "select message_id, label_id from mail.message_labels where is_deleted order by all")
+    assert set(kept) == {(mid, label) for mid in (first, second) for label in ("INBOX", "STARRED")}
+
+
+def test_a_forced_full_sync_keeps_the_events_that_history_still_has(engine: Engine, box: Mailbox) -> None:
+    box.generate(20, seed=2)
+    sync(engine, content=False)
+    ids = list(box.messages())
+    box.relabel(ids[0], add=("STARRED",), remove=("INBOX",))
+    box.delete(ids[1])
+
+    sync(engine, mode="full", content=False)
+
+    assert_states_equal(engine, box)
+    events = set(_rows(engine, "select message_id, label_id, action, source from gmail.label_events"))
+    assert (ids[0], "STARRED", "added", "history") in events
+    assert (ids[1], "", "removed", "history") in events
+    assert {event[3] for event in events} == {"history"}
+
+
+def test_many_changes_land_in_packages_of_bounded_size(
+    engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mail_ingest.ingest import state
+
+    monkeypatch.setattr(state, "PART_ROWS", 100)
+    box.generate(450, seed=2)
+    sync(engine, content=False)
+    assert _packages(engine) == 5
+
+    box.relabel_many(list(box.messages()), add=("STARRED",))
+    sync(engine, content=False)
+
+    assert_states_equal(engine, box)
+    changed = _scalar(engine, "select count(*) from gmail.label_events where label_id = 'STARRED'")
+    assert changed == _scalar(engine, "select label_changes from gmail.sync_runs order by started_at desc limit 1")
+
+
+def _move_cursor(engine: Engine, by: int) -> None:
+    from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+
+    cursors = engine.pipelines.read_state("state_0", STATE_SOURCE)["cursors"]
+    moved = {key: {**value, "history_id": str(int(value["history_id"]) + by)} for key, value in cursors.items()}
+    engine.pipelines.load(
+        "state_0", lambda staging: landing_source(STATE_SOURCE, [], lambda _: iter(()), staging=staging, cursors=moved)
+    )
 
 
 def _rows(engine: Engine, query: str, *values: object) -> list[tuple[object, ...]]:

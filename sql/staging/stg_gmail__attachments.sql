@@ -1,0 +1,16 @@
+-- mail_staging.attachments: one row per attachment.
+-- key: account_id, message_id, part_id
+-- reads: gmail.attachments
+-- refresh: view
+select
+    account_id,
+    message_id,
+    part_id,
+    file_name,
+    content_type,
+    disposition,
+    is_inline,
+    size_bytes,
+    sha256,
+    in_part_id
+from gmail.attachments

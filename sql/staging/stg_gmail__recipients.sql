@@ -1,0 +1,13 @@
+-- mail_staging.recipients: one row per address in an address header.
+-- key: account_id, message_id, kind, position
+-- reads: gmail.message_recipients
+-- refresh: view
+select
+    account_id,
+    message_id,
+    kind,
+    position,
+    name,
+    address,
+    group_name
+from gmail.message_recipients
