@@ -26,12 +26,21 @@ GROUPS = {
         "gmail/messages",
     ],
     "staging": [
+        "mail_staging/attachments",
         "mail_staging/labels",
         "mail_staging/message_labels",
         "mail_staging/message_states",
         "mail_staging/messages",
+        "mail_staging/recipients",
     ],
-    "analyst_tables": ["mail/labels", "mail/message_labels", "mail/messages", "mail/threads"],
+    "analyst_tables": [
+        "mail/attachments",
+        "mail/labels",
+        "mail/message_labels",
+        "mail/messages",
+        "mail/recipients",
+        "mail/threads",
+    ],
 }
 CHECKS = [
     "gmail/accounts:counts_match_the_profile",
