@@ -21,22 +21,27 @@ class RowBuffer:
         self._write = write
         self._rows = rows
         self._schema = table.arrow_schema
-        self._columns: list[list[Any]] = [[] for _ in table.columns]
+        self._pending: list[Sequence[Any]] = []
         self.count = 0
 
     def add(self, row: Sequence[Any]) -> None:
         """Adds one row; values in the order of the table's columns."""
-        for values, value in zip(self._columns, row, strict=True):
-            values.append(value)
+        self._pending.append(row)
         self.count += 1
-        if len(self._columns[0]) >= self._rows:
+        if len(self._pending) >= self._rows:
             self.flush()
 
     def flush(self) -> None:
-        if not self._columns[0]:
+        if not self._pending:
             return
-        arrays = [pa.array(values, type=field.type) for values, field in zip(self._columns, self._schema, strict=True)]
-        self._columns = [[] for _ in self._columns]
+        columns = list(zip(*self._pending, strict=True))
+        self._pending = []
+        try:
+            arrays = [pa.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)]
+        except UnicodeEncodeError:
+            # no parser should let a lone surrogate through; were one to, a single message must not stop the account
+            columns = [tuple(clean(v) if isinstance(v, str) else v for v in values) for values in columns]
+            arrays = [pa.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)]
         self._write(self._table.name, pa.RecordBatch.from_arrays(arrays, schema=self._schema))
 
 

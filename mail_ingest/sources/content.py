@@ -1,7 +1,7 @@
 """A fetched message -> rows of `messages`, `message_recipients`, `attachments` and `message_html`.
 
-Pure but for the buffers it fills. Text is cleaned of what a warehouse refuses; nothing here raises on bad mail, whose
-defects become data.
+Pure but for the buffers it fills. Parsed text is clean already (`mime.message` promises it); Gmail's snippet is cleaned
+here. Nothing here raises on bad mail, whose defects become data.
 """
 
 from __future__ import annotations
@@ -81,22 +81,22 @@ class ContentRows:
                 message.thread_id,
                 internal_date(message.internal_date_ms),
                 parsed.date,
-                clean(parsed.subject),
-                clean(author.address) if author else None,
-                clean(author.name) if author else None,
-                clean(parsed.sender[0].address) if parsed.sender else None,
-                clean(parsed.reply_to[0].address) if parsed.reply_to else None,
-                clean(parsed.rfc822_message_id),
-                clean(parsed.in_reply_to),
+                parsed.subject,
+                author.address if author else None,
+                author.name if author else None,
+                parsed.sender[0].address if parsed.sender else None,
+                parsed.reply_to[0].address if parsed.reply_to else None,
+                parsed.rfc822_message_id,
+                parsed.in_reply_to,
                 _json(parsed.references) if parsed.references else None,
                 clean(html.unescape(message.snippet)),
-                clean(text),
+                text,
                 text_source,
                 parsed.body_html is not None,
                 len(message.raw),
                 len(parsed.attachments),
-                clean(parsed.importance if "importance" in first else first.get("x-priority")),
-                *(clean(first.get(name)) for name in _HEADERS),
+                parsed.importance if "importance" in first else first.get("x-priority"),
+                *[first.get(name) for name in _HEADERS],
                 _json(parsed.headers) if self._keep_headers else None,
                 _json(parsed.charsets),
                 _json(parsed.defects),
@@ -116,27 +116,28 @@ class ContentRows:
             ("bcc", parsed.bcc),
         ):
             for position, person in enumerate(addresses):
-                row = (clean(person.name), clean(person.address), clean(person.group))
-                self._recipients.add((account_id, message_id, kind, position, *row))
+                self._recipients.add(
+                    (account_id, message_id, kind, position, person.name, person.address, person.group)
+                )
         for part in parsed.attachments:
             self._attachments.add(
                 (
                     account_id,
                     message_id,
                     part.part_id,
-                    clean(part.filename),
-                    clean(part.content_type),
+                    part.filename,
+                    part.content_type,
                     part.disposition,
-                    clean(part.content_id),
+                    part.content_id,
                     part.is_inline,
                     part.size_bytes,
                     part.sha256,
                     part.in_message,
-                    clean(part.subject),
+                    part.subject,
                 )
             )
         if self._keep_html and parsed.body_html is not None:
-            self._html.add((account_id, message_id, clean(parsed.body_html)))
+            self._html.add((account_id, message_id, parsed.body_html))
             self._buffered += len(parsed.body_html)
         self._buffered += len(text or "")
         if self._buffered > _BUFFERED_CHARACTERS:
@@ -159,5 +160,4 @@ def content_sha256(raw: bytes) -> str:
 
 
 def _json(value: object) -> str:
-    # NUL is escaped in JSON text, and Postgres refuses the escape as well
-    return clean(orjson.dumps(value).decode()).replace("\\u0000", "")  # type: ignore[union-attr]
+    return orjson.dumps(value).decode()
