@@ -19,7 +19,7 @@ from mail_ingest.defs.syncing import (
     triggered_by,
 )
 from mail_ingest.ingest import SyncOptions, SyncRun
-from mail_ingest.ingest.backlog import completed_months
+from mail_ingest.ingest.backlog import completed_months, months_with_new_content
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import MESSAGES
@@ -90,7 +90,7 @@ def _materializations(
     """The state tables, and the months that are complete now and got content by this sync or were not known to be."""
     for key, metadata in state_metadata(engine, about_run):
         yield dg.AssetMaterialization(key, metadata=metadata)
-    got_content = {month for run in runs for month in run.months}
+    got_content = months_with_new_content(engine, runs)
     reported = instance.get_materialized_partitions(asset_key(table_name(MESSAGES)))
     months = [month for month in completed_months(engine, runs) if month in got_content or month not in reported]
     for key, month, metadata in content_metadata(engine, about_run, months):

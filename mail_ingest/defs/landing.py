@@ -22,7 +22,8 @@ from mail_ingest.defs.syncing import (
     triggered_by,
 )
 from mail_ingest.ingest import SyncOptions, SyncRun
-from mail_ingest.ingest.backlog import month_backlog
+from mail_ingest.ingest.backlog import month_backlog, months_with_new_content
+from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import MESSAGE_STATES, MESSAGES, STATE_TABLES
 
@@ -120,9 +121,8 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
             if changed_states(runs):
                 for key, metadata in state_metadata(engine, about_run):
                     yield dg.AssetMaterialization(key, metadata=metadata)
-            # months that Gmail was asked for: all as a rule, fewer where limit or quota ended the run, none where every
-            # account failed before
-            reached = [month for month in months if any(month in run.months_listed for run in runs)]
+            left = month_backlog(engine, runs, months)
+            reached = _reached(engine, runs, months, left)
             if reached == months:
                 for key, month, metadata in content_metadata(engine, about_run, months):
                     context.add_asset_metadata(metadata, asset_key=key, partition_key=month)
@@ -131,10 +131,21 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
             else:
                 for key, month, metadata in content_metadata(engine, about_run, reached):
                     yield dg.AssetMaterialization(key, partition=month, metadata=metadata)
-            yield _months_are_complete(runs, months, month_backlog(engine, runs, months))
+            yield _months_are_complete(runs, months, left)
         raise_for_failures(runs)
 
     return [mailbox_state, mailbox_content]
+
+
+def _reached(
+    engine: Engine, runs: Sequence[SyncRun], months: Sequence[str], left: Mapping[tuple[str, str], int | None]
+) -> list[str]:
+    """Months that got content or lack none: all as a rule, fewer where the limit or the quota ended the run, none where
+    every account failed before."""
+    listed = {month for run in runs for month in run.months_listed}
+    incomplete = {month for (_, month), count in left.items() if count}
+    reached = (listed - incomplete) | months_with_new_content(engine, runs)
+    return [month for month in months if month in reached]
 
 
 def _months_are_complete(

@@ -15,8 +15,7 @@ from mail_ingest.warehouse.queries import Scope
 def month_backlog(engine: Engine, runs: Sequence[SyncRun], months: Sequence[str]) -> dict[tuple[str, str], int | None]:
     """What a backfill left, by account and month: live messages without content; None where Gmail was not asked.
 
-    Months that are complete are left out. Gmail was not asked where an account failed before, or where the limit or
-    the quota ended the run.
+    Months that are complete are left out. Gmail was not asked where an account failed, or the quota ended, before.
     """
     left: dict[tuple[str, str], int | None] = {}
     for run in runs:
@@ -26,6 +25,13 @@ def month_backlog(engine: Engine, runs: Sequence[SyncRun], months: Sequence[str]
             if count != 0:
                 left[run.account_id, month] = count
     return left
+
+
+def months_with_new_content(engine: Engine, runs: Sequence[SyncRun]) -> set[str]:
+    """Months in which these runs stored content."""
+    first = engine.settings.content_start
+    running = f"{datetime.now(UTC):%Y-%m}"
+    return {min(max(month, first), running) for run in runs for month in run.months}
 
 
 def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:

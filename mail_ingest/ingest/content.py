@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from mail_ingest.errors import GmailError, MessageGoneError
 from mail_ingest.gmail import GmailClient, RawMessage
+from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
@@ -39,6 +40,8 @@ PACKAGE_MESSAGES = 5_000
 PACKAGE_BYTES = 64 * 1024 * 1024
 #: At Gmail's pace 5,000 messages take a quarter of an hour: people and crashes should not wait that long.
 PACKAGE_SECONDS = 300.0
+#: Packages between two tidy-ups of the warehouse file (see `Warehouse.put_off_merging`), which take seconds each.
+TIDY_PACKAGES = 20
 #: A pack of the raw archive closes at this many messages; a kill costs at most one unfinished pack.
 PACK_MESSAGES = 1_000
 
@@ -88,34 +91,45 @@ class ContentDrain:
         self._locks = locks
         self._spool_folder = spool_folder
         self._on_progress = on_progress
-        self._retry_failed_before = datetime.now(UTC) if options.scope.month else None
+        self._retry_failed_before = datetime.now(UTC) if options.scope.months else None
         self._total = 0
         self._attempted = 0
+        self._packages = 0
 
     def run(self) -> None:
         """Drains until nothing is due or the limit is reached. Raises what ends the account's work (AuthError,
         QuotaError, ...) after what was fetched before has been loaded."""
-        while self._one_package():
-            time.sleep(_TURN_S)
+        with lean_heap() as tidy:
+            while self._one_package():
+                tidy()
+                time.sleep(_TURN_S)
 
-    @property
-    def attempted(self) -> int:
-        """Messages that were asked for, whatever came of it."""
-        return self._attempted
+    def list_months(self, queries: Mapping[str, str]) -> None:
+        """Notes which messages belong to months: those that Gmail lists for each month's query, one month after another.
 
-    def list_month(self, month: str, query: str) -> None:
-        """Notes which messages belong to a month: those that Gmail lists for `query`.
-
-        A message that two months' listings show keeps the first, until its content tells its internal date.
+        All months are listed before anything is bought, so that the price of a range is known and one load lands them. A
+        message that the listings of two neighbours show keeps the first, until its content tells its internal date. Where
+        the quota ends the listing, what was listed before is kept.
         """
-        with self._locks.hold(f"content:{self._account_id}"), Spool(self._spool_folder) as spool:
+        listed: list[str] = []
+        with Spool(self._spool_folder) as spool:
             buffer = RowBuffer(MESSAGE_MONTHS, spool.write, rows=20_000)
-            for page in self._client.iter_message_ids(query=query or None):
-                for ref in page.refs:
-                    buffer.add((self._account_id, ref.message_id, month))
-            buffer.flush()
-            if spool.rows:
-                self._load(spool)
+            neighbour: set[str] = set()
+            try:
+                for month, query in queries.items():
+                    found: set[str] = set()
+                    for page in self._client.iter_message_ids(query=query or None):
+                        found.update(ref.message_id for ref in page.refs)
+                    for message_id in found - neighbour:
+                        buffer.add((self._account_id, message_id, month))
+                    neighbour = found
+                    listed.append(month)
+                    self._on_progress(Progress(self._account_id, "months listed", len(listed), len(queries)))
+            finally:
+                buffer.flush()
+                if spool.rows:
+                    self._load(spool)
+                self._run.months_listed.update(listed)
 
     def _one_package(self) -> bool:
         """Fetches and loads one package; whether there may be more."""
@@ -151,8 +165,7 @@ class ContentDrain:
         backlog = self._queries.count_backlog(
             self._account_id, self._options.scope, datetime.now(UTC), self._retry_failed_before
         )
-        # a run over several months drains each by itself: what the earlier ones left counts as well
-        self._run.backlog += backlog.due + backlog.waiting
+        self._run.backlog = backlog.due + backlog.waiting
         self._run.out_of_scope = backlog.out_of_scope
         limit = self._options.max_messages
         self._total = backlog.due if limit is None else min(limit, backlog.due)
@@ -190,8 +203,10 @@ class ContentDrain:
             is_done = ended is None and self._attempted >= self._total and self._run.backlog <= 0
             self._run.outcome = "success" if is_done else "partial"
             if spool.rows:
+                self._packages += 1
+                more_follow = ended is None and self._attempted < self._total and self._packages % TIDY_PACKAGES > 0
                 self._run.record(spool)
-                self._load(spool)
+                self._load(spool, more_follow=more_follow)
             if ended is not None:
                 raise ended
 
@@ -259,10 +274,11 @@ class ContentDrain:
     def _report(self) -> None:
         self._on_progress(Progress(self._account_id, "contents", self._attempted, max(self._total, self._attempted)))
 
-    def _load(self, spool: Spool) -> None:
+    def _load(self, spool: Spool, *, more_follow: bool = False) -> None:
         self._pipelines.load(
             self._pipeline,
             lambda staging: landing_source(CONTENT_SOURCE, spool.tables(), spool.read, staging=staging),
+            more_follow=more_follow,
         )
 
 

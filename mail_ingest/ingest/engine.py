@@ -214,34 +214,26 @@ class Engine:
         if run.kind == "none":
             run.kind = "content"
         label_id = self._label_id(account, options.label) if options.label else None
-        is_backfill = bool(options.months)
-        scopes = [Scope(month=month) for month in sorted(options.months, reverse=True)] or [
-            Scope(since=_later(options.since, account_horizon(account)), label_id=label_id)
-        ]
-        remaining = options.max_messages
-        pipeline = content_pipeline(account, is_backfill=is_backfill)
-        for scope in scopes:
-            drain = ContentDrain(
-                client,
-                run,
-                ContentOptions(scope, remaining, keep_html=self.settings.html == "warehouse"),
-                pipeline=pipeline,
-                pipelines=self.pipelines,
-                queries=self.queries,
-                archive=self.archive,
-                locks=self.locks,
-                spool_folder=self.spool_folder,
-                on_progress=on_progress,
-            )
-            if scope.month is not None:
-                drain.list_month(scope.month, month_query(scope.month, self.settings.content_start))
-                run.months_listed.add(scope.month)
-            drain.run()
-            if remaining is not None:
-                remaining -= drain.attempted
-                if remaining <= 0 and scope is not scopes[-1]:
-                    run.outcome = "partial"
-                    break
+        if options.months:
+            scope = Scope(months=options.months)
+        else:
+            scope = Scope(since=_later(options.since, account_horizon(account)), label_id=label_id)
+        drain = ContentDrain(
+            client,
+            run,
+            ContentOptions(scope, options.max_messages, keep_html=self.settings.html == "warehouse"),
+            pipeline=content_pipeline(account, is_backfill=bool(options.months)),
+            pipelines=self.pipelines,
+            queries=self.queries,
+            archive=self.archive,
+            locks=self.locks,
+            spool_folder=self.spool_folder,
+            on_progress=on_progress,
+        )
+        if options.months:
+            newest_first = sorted(options.months, reverse=True)
+            drain.list_months({month: month_query(month, self.settings.content_start) for month in newest_first})
+        drain.run()
 
     def _label_id(self, account: Account, label: str) -> str:
         for stored in self.queries.labels(account.account_id).values():

@@ -33,13 +33,13 @@ class Scope:
     """Which messages' content is wanted.
 
     `since` compares the arrival time that Gmail's ids carry where they are 16 hex digits; other ids are always inside.
-    `label_id` keeps to messages that carry the label now, `month` (such as 2026-05) to those that a listing of the
-    month found.
+    `label_id` keeps to messages that carry the label now, `months` (such as 2026-05) to those that a listing of these
+    months found.
     """
 
     since: datetime | None = None
     label_id: str | None = None
-    month: str | None = None
+    months: tuple[str, ...] = ()
 
     def condition(self) -> tuple[str, list[object]]:
         """SQL on `s` (message_states) and its parameters."""
@@ -50,12 +50,12 @@ class Scope:
         if self.label_id is not None:
             parts.append("position(? in cast(s.label_ids as varchar)) > 0")
             values.append(orjson.dumps(self.label_id).decode())
-        if self.month is not None:
+        if self.months:
             parts.append(
-                "exists (select 1 from gmail.message_months mm where mm.account_id = s.account_id "
-                "and mm.message_id = s.message_id and mm.month = ?)"
+                "(s.account_id, s.message_id) in (select (mm.account_id, mm.message_id) from gmail.message_months mm "
+                "where mm.month in (select unnest(cast(? as varchar[]))))"
             )
-            values.append(self.month)
+            values.append(list(self.months))
         return " and ".join(parts), values
 
 

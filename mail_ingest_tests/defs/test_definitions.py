@@ -174,6 +174,10 @@ def test_one_run_takes_a_whole_range_of_months() -> None:
         assert graph.get(dg.AssetKey(key.split("/"))).backfill_policy == dg.BackfillPolicy.single_run()
 
 
+def test_a_sync_that_hangs_is_ended_before_the_day_is_over() -> None:
+    assert build_definitions().resolve_job_def("sync").tags["dagster/max_runtime"] == "21600"
+
+
 def test_readers_of_one_kind_take_turns() -> None:
     definitions = build_definitions()
 
