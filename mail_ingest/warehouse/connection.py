@@ -21,8 +21,15 @@ from mail_ingest.warehouse.locks import Locks
 if TYPE_CHECKING:
     import duckdb
 
-#: Measured: one thread and 256 MB load packages of 5,000 messages; two threads need more memory, not less time.
-DUCKDB_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": "256MB"}
+#: Measured: one thread and 256 MB load packages of 5,000 messages; two threads need more memory, not less time. The
+#: storage version is the first that knows zstd; with it for texts of 256 characters and more on average, the file takes
+#: 1.5 KB a message instead of 8, at the same CPU time.
+DUCKDB_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "memory_limit": "256MB",
+    "storage_compatibility_version": "v1.2.0",
+    "zstd_min_string_length": 256,
+}
 
 
 class Warehouse:
