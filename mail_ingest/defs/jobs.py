@@ -24,7 +24,6 @@ from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import MESSAGES
 
-SYNC_JOB = "sync"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -73,7 +72,7 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
         raise_for_failures(runs)
 
     @dg.job(
-        name=SYNC_JOB,
+        name="sync",
         description="Keeps every active account true: state, then new content. Costs 2 quota units where nothing changed.",
         executor_def=dg.in_process_executor,
         tags={"dagster/max_runtime": str(_MAX_RUNTIME_S)},

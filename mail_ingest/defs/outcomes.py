@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from logging import Logger
 from typing import Any
 
 import dagster as dg
@@ -23,7 +23,7 @@ _PROGRESS_EVERY_S = 60.0
 class SyncLog:
     """Tells the run's log about each account: progress once a minute, and how it ended."""
 
-    def __init__(self, log: Logger) -> None:
+    def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._told_at = time.monotonic()
 
@@ -36,8 +36,9 @@ class SyncLog:
 
     def on_done(self, run: SyncRun) -> None:
         if run.error:
-            self._log.error("%s: %s: %s", run.account_id, run.outcome, run.error)
-            return
+            # spent quota is no failure, the next run goes on
+            level = logging.WARNING if run.outcome == "partial" else logging.ERROR
+            self._log.log(level, "%s: %s: %s", run.account_id, run.outcome, run.error)
         self._log.info(
             "%s: %s, %d new messages, %d deleted, %d label changes, %d contents stored, backlog %d, "
             "%d quota units, %.1f s",

@@ -37,9 +37,12 @@ def months_with_new_content(engine: Engine, runs: Sequence[SyncRun]) -> set[str]
 def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:
     """Messages within the accounts' scope that have no content yet."""
     now = datetime.now(UTC)
+    accounts = {account.account_id: account for account in engine.registry.list()}
     left = 0
     for run in runs:
-        scope = Scope(since=account_horizon(engine.registry.get(run.account_id), now))
+        if run.account_id not in accounts:
+            continue  # removed in the meantime
+        scope = Scope(since=account_horizon(accounts[run.account_id], now))
         backlog = engine.queries.count_backlog(run.account_id, scope, now)
         left += backlog.due + backlog.waiting
     return left
