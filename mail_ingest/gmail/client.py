@@ -146,7 +146,7 @@ class GmailClient:
         return self._pages(functools.partial(self.list_history, start_history_id))
 
     def _get_raw(self, message_id: str, admit: Admit | None) -> RawMessage:
-        request = self._service.messages.get(userId="me", id=_id(message_id), format="raw")
+        request = self._service.get_raw(_id(message_id))
         read = functools.partial(answers.raw_message, message_id=message_id)
         call = Call("messages.get", message_id, MessageGoneError, "it was deleted")
         return self._caller.run(call, request, read, admit)

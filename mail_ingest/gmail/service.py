@@ -6,11 +6,12 @@ credentials. Importing the library takes a good part of a second, so it happens 
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -19,6 +20,8 @@ from mail_ingest.gmail.answers import MalformedAnswerError
 from mail_ingest.settings import is_loopback
 
 SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
+SOME_ID = "message-id-goes-here"
+"""Stands for the id in a request that is made once and copied. Letters that no escaping changes, unlike any address."""
 USER_AGENT = f"mail-ingest/{__version__}"
 
 
@@ -30,6 +33,9 @@ class Http(Protocol):
 
 class Request(Protocol):
     """A request that is ready to be sent, once."""
+
+    uri: str
+    headers: dict[str, str]
 
     def execute(self, http: Http) -> object: ...
 
@@ -55,6 +61,15 @@ class Service:
     messages: Resource
     labels: Resource
     history: Resource
+    raw_message: Request
+    """The request for the raw message `SOME_ID`: see `get_raw`."""
+
+    def get_raw(self, message_id: str) -> Request:
+        """`messages.get` with `format=raw`, as the library builds it, at a tenth of the cost of building it again."""
+        request = copy.copy(self.raw_message)
+        request.headers = dict(request.headers)
+        request.uri = request.uri.replace(SOME_ID, quote(message_id, safe=""), 1)
+        return request
 
 
 @functools.lru_cache(maxsize=8)
@@ -75,7 +90,14 @@ def service(url: str, user_agent: str = USER_AGENT) -> Service:
         client_options={"api_endpoint": url},
     )
     users = root.users()
-    return Service(users=users, messages=users.messages(), labels=users.labels(), history=users.history())
+    messages = users.messages()
+    return Service(
+        users=users,
+        messages=messages,
+        labels=users.labels(),
+        history=users.history(),
+        raw_message=messages.get(userId="me", id=SOME_ID, format="raw"),
+    )
 
 
 class _Unconnected:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from mail_ingest.errors import GmailError, MessageGoneError
 from mail_ingest.gmail import GmailClient, RawMessage
+from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
@@ -34,11 +35,13 @@ from mail_ingest.warehouse.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-#: A package ends at whichever comes first. Memory of a load grows with its rows: about 600 MB at these bounds.
+#: A package ends at whichever comes first. Memory of a load grows with its rows: about 400 MB at these bounds.
 PACKAGE_MESSAGES = 5_000
-PACKAGE_BYTES = 64 * 1024 * 1024
+PACKAGE_BYTES = 32 * 1024 * 1024
 #: At Gmail's pace 5,000 messages take a quarter of an hour: people and crashes should not wait that long.
 PACKAGE_SECONDS = 300.0
+#: Packages between two tidy-ups of the warehouse file (see `Warehouse.put_off_merging`), which take seconds each.
+TIDY_PACKAGES = 20
 #: A pack of the raw archive closes at this many messages; a kill costs at most one unfinished pack.
 PACK_MESSAGES = 1_000
 
@@ -91,12 +94,15 @@ class ContentDrain:
         self._retry_failed_before = datetime.now(UTC) if options.scope.months else None
         self._total = 0
         self._attempted = 0
+        self._packages = 0
 
     def run(self) -> None:
         """Drains until nothing is due or the limit is reached. Raises what ends the account's work (AuthError,
         QuotaError, ...) after what was fetched before has been loaded."""
-        while self._one_package():
-            time.sleep(_TURN_S)
+        with lean_heap() as tidy:
+            while self._one_package():
+                tidy()
+                time.sleep(_TURN_S)
 
     def list_months(self, queries: Mapping[str, str]) -> None:
         """Notes which messages belong to months: those that Gmail lists for each month's query, one month after another.
@@ -197,8 +203,10 @@ class ContentDrain:
             is_done = ended is None and self._attempted >= self._total and self._run.backlog <= 0
             self._run.outcome = "success" if is_done else "partial"
             if spool.rows:
+                self._packages += 1
+                more_follow = ended is None and self._attempted < self._total and self._packages % TIDY_PACKAGES > 0
                 self._run.record(spool)
-                self._load(spool)
+                self._load(spool, more_follow=more_follow)
             if ended is not None:
                 raise ended
 
@@ -266,10 +274,12 @@ class ContentDrain:
     def _report(self) -> None:
         self._on_progress(Progress(self._account_id, "contents", self._attempted, max(self._total, self._attempted)))
 
-    def _load(self, spool: Spool) -> None:
+    def _load(self, spool: Spool, *, more_follow: bool = False) -> None:
         self._pipelines.load(
             self._pipeline,
             lambda staging: landing_source(CONTENT_SOURCE, spool.tables(), spool.read, staging=staging),
+            size_bytes=spool.size_bytes,
+            more_follow=more_follow,
         )
 
 

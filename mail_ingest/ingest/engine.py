@@ -24,6 +24,7 @@ from mail_ingest.errors import (
 )
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
+from mail_ingest.ingest.heap import share_one_heap
 from mail_ingest.ingest.months import month_query
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
@@ -55,6 +56,7 @@ class Engine:
     def __init__(
         self, settings: Settings, *, wait_s: float = 60.0, sleep: Callable[[float], None] = time.sleep
     ) -> None:
+        share_one_heap()
         self.settings = settings
         self.locks = Locks(settings.home / "locks", wait_s)
         self.registry = Registry(settings)

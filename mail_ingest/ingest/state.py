@@ -400,6 +400,7 @@ def _load(pipelines: Pipelines, pipeline: str, spool: Spool, cursors: Mapping[st
     pipelines.load(
         pipeline,
         lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging, cursors=cursors),
+        size_bytes=spool.size_bytes,
     )
 
 

@@ -21,12 +21,16 @@ from mail_ingest.warehouse.locks import Locks
 if TYPE_CHECKING:
     import duckdb
 
-#: Measured: one thread and 256 MB load packages of 5,000 messages; two threads need more memory, not less time. The
+_LEAST_MEMORY = 128_000_000
+#: DuckDB needs three times a package's size to merge it; long texts are the worst case.
+_MEMORY_PER_BYTE = 5
+_MERGING = 100  # DuckDB's own
+#: Measured: one thread and 128 MB load packages of 5,000 messages; two threads need more memory, not less time. The
 #: storage version is the first that knows zstd; with it for texts of 256 characters and more on average, the file takes
 #: 1.5 KB a message instead of 8, at the same CPU time.
 DUCKDB_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
-    "memory_limit": "256MB",
+    "memory_limit": f"{_LEAST_MEMORY}B",
     "storage_compatibility_version": "v1.2.0",
     "zstd_min_string_length": 256,
 }
@@ -85,6 +89,18 @@ class Warehouse:
             finally:
                 self._held.connection = None
                 connection.close()
+
+    def expect_load(self, size_bytes: int, *, more_follow: bool = False) -> None:
+        """Prepares for a package of this size; to be called while the warehouse is open, and in force until it closes.
+
+        DuckDB gets the memory that the package needs: a few messages with very long texts take more than thousands of
+        ordinary ones. `more_follow` puts off the merging of small row groups that closing brings: without it a year of
+        small syncs would fill the file, but between the packages of a long drain the same rows are rewritten again and
+        again. The last package merges them once.
+        """
+        with self.open() as connection:
+            connection.execute(f"set memory_limit = '{max(_LEAST_MEMORY, _MEMORY_PER_BYTE * size_bytes)}B'")
+            connection.execute(f"set max_vacuum_tasks = {0 if more_follow else _MERGING}")
 
     def identity(self) -> str:
         """The id that the warehouse was given when it was made: another file in its place has another one."""

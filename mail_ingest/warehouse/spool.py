@@ -16,6 +16,9 @@ from typing import Self
 
 import pyarrow as pa
 
+#: dlt looks at the schema of every table that it gets: few large ones are cheaper, and memory stays bounded by this.
+TABLE_BYTES = 8 * 1024 * 1024
+
 
 class Spool:
     """Collects Arrow batches per table and hands them back in order."""
@@ -48,15 +51,24 @@ class Spool:
         self.size_bytes += batch.nbytes
 
     def read(self, table: str) -> Iterator[pa.Table]:
-        """The table's batches, one at a time, memory-mapped. Ends writing."""
+        """The table's rows in order, memory-mapped, up to `TABLE_BYTES` at a time. Ends writing."""
         self._close()
         path = self._folder / f"{table}.arrow"
         if not path.exists():
             return
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
+            batches: list[pa.RecordBatch] = []
+            size = 0
             for position in range(reader.num_record_batches):
-                yield pa.Table.from_batches([reader.get_batch(position)])
+                batch = reader.get_batch(position)
+                if batches and size + batch.nbytes > TABLE_BYTES:
+                    yield pa.Table.from_batches(batches)
+                    batches, size = [], 0
+                batches.append(batch)
+                size += batch.nbytes
+            if batches:
+                yield pa.Table.from_batches(batches)
 
     def tables(self) -> list[str]:
         return list(self.rows)

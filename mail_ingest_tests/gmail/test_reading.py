@@ -4,6 +4,7 @@ import pytest
 
 from mail_ingest.errors import ConfigError, GmailError, HistoryExpiredError, MessageGoneError, ServerError
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
+from mail_ingest.gmail.service import service
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.gmail.stage import ADA, Answer, Clock, Seen, Tokens, Wire, error_answer, json_answer, make_client
 
@@ -262,3 +263,14 @@ def test_turning_the_quota_off_is_refused_for_the_real_gmail() -> None:
             transport=Transport(),
             url="https://gmail.googleapis.com",
         )
+
+
+@pytest.mark.parametrize("message_id", ["18f2a3b4c5d6e7f8", "a/b?c=d e", "é"])
+def test_the_copied_request_for_a_raw_message_is_the_one_that_the_library_builds(message_id: str) -> None:
+    gmail = service("http://127.0.0.1:1")
+
+    copied, built = gmail.get_raw(message_id), gmail.messages.get(userId="me", id=message_id, format="raw")
+
+    assert copied.uri == built.uri
+    assert copied.headers == built.headers
+    assert copied.headers is not gmail.raw_message.headers
