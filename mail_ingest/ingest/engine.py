@@ -24,11 +24,12 @@ from mail_ingest.errors import (
 )
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
+from mail_ingest.ingest.cursor import Cursor
 from mail_ingest.ingest.heap import share_one_heap
 from mail_ingest.ingest.months import month_query
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
-from mail_ingest.ingest.state import Cursor, StateSync
+from mail_ingest.ingest.state import StateSync
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES
 from mail_ingest.warehouse.archive import RawArchive

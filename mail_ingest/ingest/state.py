@@ -5,72 +5,37 @@
     no cursor, or history expired     ids and labels swept, then the history since the sweep began replayed
 
 Rows, events, labels, the cursor and the run's own row go into one load package. Only a sweep of more than
-`PART_ROWS` messages takes several, each with the events that belong to its rows, and the cursor in the last.
+`PART_ROWS` (see `packages`) messages takes several, each with the events that belong to its rows, and the cursor in the last.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
-
-import orjson
+from typing import Any
 
 from mail_ingest.errors import HistoryExpiredError, MessageGoneError, SweepRefusedError, WrongMailboxError
 from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
 from mail_ingest.gmail.changes import FROM_SWEEP, REMOVED, LabelEvent, Replay, StateChange, StoredState
 from mail_ingest.gmail.sweep import SweptMailbox, check_sweep_is_believable, compare, replay_since, sweep_mailbox
+from mail_ingest.ingest.cursor import Cursor
+from mail_ingest.ingest.labels import gone_labels, identity, labels_digest, vanished_labels, with_counts, without
+from mail_ingest.ingest.packages import StatePackages
 from mail_ingest.ingest.run import Mode, OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
-from mail_ingest.sources.landing import STATE_SOURCE, landing_source
-from mail_ingest.sources.states import StateRows, write_labels
+from mail_ingest.sources.landing import STATE_SOURCE
+from mail_ingest.sources.states import write_labels
 from mail_ingest.sources.tables import ACCOUNTS
 from mail_ingest.warehouse.pipeline import Pipelines
 from mail_ingest.warehouse.queries import Queries, StoredLabel
-from mail_ingest.warehouse.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-#: States and events that a load package holds at most.
-PART_ROWS = 200_000
 #: Messages that a second sweep may show beyond the first before neither is believed.
 MOST_MISSED = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Our position in an account's history, and what the observation that set it saw."""
-
-    history_id: int
-    observed_at: datetime
-    labels_digest: str
-    full_sync_at: datetime
-    #: Where the mailbox once began its history anew: up to this id, history is not comparable with stored states.
-    incomparable_up_to: int = 0
-
-    @classmethod
-    def from_state(cls, stored: Mapping[str, Any]) -> Cursor:
-        return cls(
-            history_id=int(stored["history_id"]),
-            observed_at=datetime.fromisoformat(stored["observed_at"]),
-            labels_digest=stored["labels_digest"],
-            full_sync_at=datetime.fromisoformat(stored["full_sync_at"]),
-            incomparable_up_to=int(stored.get("incomparable_up_to", 0)),
-        )
-
-    def to_state(self) -> dict[str, str]:
-        return {
-            "history_id": str(self.history_id),
-            "observed_at": self.observed_at.isoformat(),
-            "labels_digest": self.labels_digest,
-            "full_sync_at": self.full_sync_at.isoformat(),
-            "incomparable_up_to": str(self.incomparable_up_to),
-        }
 
 
 class StateSync:
@@ -152,16 +117,16 @@ class StateSync:
     def _partial(self, cursor: Cursor, profile: Profile, labels: list[Label]) -> None:
         self._run.kind = "partial"
         known = self._queries.labels(self._account_id)
-        with _Packages(self, observed_after=cursor.observed_at) as packages:
+        with self._packages(cursor.observed_at) as packages:
             replay, history_id = Replay(), profile.history_id
             if profile.history_id != cursor.history_id:
                 history_id = replay_since(self._client, cursor.history_id, replay, packages.add_events)
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
-            vanished = _vanished(labels, known)
-            gone = _gone_labels(labels, known)
+            vanished = vanished_labels(labels, known)
+            gone = gone_labels(labels, known)
             for change in changes.values():
-                packages.add(_without(change, gone))
+                packages.add(without(change, gone))
             for stored in self._queries.states_with_label(self._account_id, vanished) if vanished else ():
                 if stored.message_id not in changes:
                     kept = stored.label_ids - gone
@@ -212,8 +177,7 @@ class StateSync:
             ),
         )
         check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
-        observed_after = cursor.observed_at if cursor else None
-        with _Packages(self, observed_after=observed_after) as packages:
+        with self._packages(cursor.observed_at if cursor else None) as packages:
             # with a cursor that lives, the events since then are had for 2 units a page
             since = pinned if cursor is None or is_expired else cursor.history_id
             replay, history_id = self._replay_since(since, pinned, packages)
@@ -227,7 +191,7 @@ class StateSync:
                 replayed |= self._sweep_again(swept, replay, pinned)
             labels = self._refresh_labels(labels, known, replayed.values())
             listed = {label.label_id for label in labels} | set(known)
-            gone = _gone_labels(labels, known)
+            gone = gone_labels(labels, known)
             pairs = compare(
                 swept,
                 replay,
@@ -237,8 +201,8 @@ class StateSync:
                 lasting_labels=lambda label_id: label_id not in listed,
             )
             for change, events in pairs:
-                packages.add(_without(change, gone), events)
-            self._write_labels(packages, labels, known, _vanished(labels, known), counts)
+                packages.add(without(change, gone), events)
+            self._write_labels(packages, labels, known, vanished_labels(labels, known), counts)
             incomparable = cursor.incomparable_up_to if cursor else 0
             now = Cursor(history_id, self._now, labels_digest(labels), self._now, incomparable)
             self._finish(packages, profile, now)
@@ -268,7 +232,7 @@ class StateSync:
                     )
         return found
 
-    def _replay_since(self, since: int, pinned: int, packages: _Packages) -> tuple[Replay, int]:
+    def _replay_since(self, since: int, pinned: int, packages: StatePackages) -> tuple[Replay, int]:
         replay = Replay()
         try:
             return replay, replay_since(self._client, since, replay, packages.add_events)
@@ -281,9 +245,19 @@ class StateSync:
 
     # -- both ----------------------------------------------------------------------------------------------------
 
+    def _packages(self, observed_after: datetime | None) -> StatePackages:
+        return StatePackages(
+            self._run,
+            pipeline=self._pipeline,
+            pipelines=self._pipelines,
+            spool_folder=self._spool_folder,
+            observed_after=observed_after,
+            observed_at=self._now,
+        )
+
     def _write_labels(
         self,
-        packages: _Packages,
+        packages: StatePackages,
         labels: list[Label],
         known: Mapping[str, StoredLabel],
         vanished: list[str],
@@ -295,15 +269,15 @@ class StateSync:
             stored = known.get(label.label_id)
             counted = counts.get(label.label_id)
             if counted is not None:
-                rows.append((_with_counts(label, counted), self._now))
+                rows.append((with_counts(label, counted), self._now))
             elif stored is None or stored.deleted_at is not None:
                 rows.append((label, None))
-            elif _identity(stored.label) != _identity(label):
-                rows.append((_with_counts(label, stored.label), stored.counts_at))
+            elif identity(stored.label) != identity(label):
+                rows.append((with_counts(label, stored.label), stored.counts_at))
         changed = sum(
             1
             for label, _ in rows
-            if label.label_id not in known or _identity(known[label.label_id].label) != _identity(label)
+            if label.label_id not in known or identity(known[label.label_id].label) != identity(label)
         )
         self._run.labels_changed += changed + len(vanished)
         write_labels(
@@ -313,7 +287,7 @@ class StateSync:
             packages.spool.write,
         )
 
-    def _finish(self, packages: _Packages, profile: Profile, cursor: Cursor) -> None:
+    def _finish(self, packages: StatePackages, profile: Profile, cursor: Cursor) -> None:
         cursor = replace(cursor, observed_at=self._now)
         packages.rows.flush()
         run, rows = self._run, packages
@@ -336,121 +310,3 @@ class StateSync:
             # the last package of content says how it ended; should none come, this is what is true
             run.outcome = "partial"
         packages.load({self._account_id: cursor.to_state()})
-
-
-class _Packages:
-    """The spools of one state sync: usually one, more where a sweep found more than a package may hold."""
-
-    def __init__(self, sync: StateSync, *, observed_after: datetime | None) -> None:
-        self._sync = sync
-        self._stack = ExitStack()
-        self._observed_after = observed_after
-        self._full: list[Spool] = []
-        self.states = self.added = self.deleted = self._events = 0
-        self._open()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def _open(self) -> None:
-        self.spool = self._stack.enter_context(Spool(self._sync._spool_folder))
-        self.rows = StateRows(
-            self._sync._account_id,
-            self.spool.write,
-            observed_after=self._observed_after,
-            observed_at=self._sync._now,
-        )
-
-    def add(self, change: StateChange, events: Sequence[LabelEvent] = ()) -> None:
-        self.rows.add_state(change)
-        self.rows.add_events(events)
-        self.states += 1
-        self.added += change.stored is None
-        self.deleted += change.is_deleted
-        self._roll()
-
-    def add_events(self, events: Iterable[LabelEvent]) -> None:
-        """Events that history tells. They have keys of their own, so they may land before the states they led to."""
-        for event in events:
-            self.rows.add_events((event,))
-            self._roll()
-
-    def _roll(self) -> None:
-        if self.rows.states + self.rows.events >= PART_ROWS:
-            self.rows.flush()
-            self._full.append(self.spool)
-            self._events += self.rows.events
-            self._open()
-
-    def load(self, cursors: Mapping[str, Mapping[str, Any]]) -> None:
-        """Loads all packages in order; the cursor and the run's row go with the last."""
-        sync = self._sync
-        sync._run.label_changes = self._events + self.rows.events
-        for spool in self._full:
-            _load(sync._pipelines, sync._pipeline, spool, None)
-        sync._run.record(self.spool)
-        _load(sync._pipelines, sync._pipeline, self.spool, cursors)
-        sync._run.is_recorded = True
-
-
-def _load(pipelines: Pipelines, pipeline: str, spool: Spool, cursors: Mapping[str, Mapping[str, Any]] | None) -> None:
-    pipelines.load(
-        pipeline,
-        lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging, cursors=cursors),
-        size_bytes=spool.size_bytes,
-    )
-
-
-def labels_digest(labels: list[Label]) -> str:
-    """A digest that changes when any label comes, goes, or is renamed, hidden or coloured."""
-    identities = sorted(_identity(label) for label in labels)
-    return hashlib.sha256(orjson.dumps(identities)).hexdigest()[:16]
-
-
-def _identity(label: Label) -> tuple[str, ...]:
-    return (
-        label.label_id,
-        label.name,
-        label.type,
-        label.message_list_visibility or "",
-        label.label_list_visibility or "",
-        label.text_color or "",
-        label.background_color or "",
-    )
-
-
-def _with_counts(label: Label, counted: Label) -> Label:
-    return replace(
-        label,
-        messages_total=counted.messages_total,
-        messages_unread=counted.messages_unread,
-        threads_total=counted.threads_total,
-        threads_unread=counted.threads_unread,
-    )
-
-
-def _vanished(labels: list[Label], known: Mapping[str, StoredLabel]) -> list[str]:
-    """Labels that were there at the last sync and are not now."""
-    listed = {label.label_id for label in labels}
-    return [label_id for label_id, stored in known.items() if stored.deleted_at is None and label_id not in listed]
-
-
-def _gone_labels(labels: list[Label], known: Mapping[str, StoredLabel]) -> frozenset[str]:
-    """Every label that once stood in the list of labels and does not now: no live message carries one."""
-    listed = {label.label_id for label in labels}
-    return frozenset(label_id for label_id in known if label_id not in listed)
-
-
-def _without(change: StateChange, gone: frozenset[str]) -> StateChange:
-    if change.is_deleted or not change.label_ids & gone:
-        return change
-    return replace(change, label_ids=change.label_ids - gone)
-
-
-def iter_cursors(state: Mapping[str, Any]) -> Iterator[tuple[str, Cursor]]:
-    """Every account's cursor in a state pipeline's state."""
-    for account_id, stored in state.get("cursors", {}).items():
-        yield account_id, Cursor.from_state(stored)

@@ -364,9 +364,9 @@ def test_a_forced_full_sync_keeps_the_events_that_history_still_has(engine: Engi
 def test_many_changes_land_in_packages_of_bounded_size(
     engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mail_ingest.ingest import state
+    from mail_ingest.ingest import packages
 
-    monkeypatch.setattr(state, "PART_ROWS", 100)
+    monkeypatch.setattr(packages, "PART_ROWS", 100)
     box.generate(450, seed=2)
     sync(engine, content=False)
     assert _packages(engine) == 5

@@ -1,0 +1,96 @@
+"""The load packages of one state sync: spools of states and events, loaded in order, the cursor last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from mail_ingest.gmail.changes import LabelEvent, StateChange
+from mail_ingest.ingest.run import SyncRun
+from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+from mail_ingest.sources.states import StateRows
+from mail_ingest.warehouse.pipeline import Pipelines
+from mail_ingest.warehouse.spool import Spool
+
+#: States and events that a load package holds at most.
+PART_ROWS = 200_000
+
+
+class StatePackages:
+    """The spools of one state sync: usually one, more where a sweep found more than a package may hold."""
+
+    def __init__(
+        self,
+        run: SyncRun,
+        *,
+        pipeline: str,
+        pipelines: Pipelines,
+        spool_folder: Path,
+        observed_after: datetime | None,
+        observed_at: datetime,
+    ) -> None:
+        self._run = run
+        self._pipeline = pipeline
+        self._pipelines = pipelines
+        self._spool_folder = spool_folder
+        self._observed_after = observed_after
+        self._observed_at = observed_at
+        self._stack = ExitStack()
+        self._full: list[Spool] = []
+        self.states = self.added = self.deleted = self._events = 0
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _open(self) -> None:
+        self.spool = self._stack.enter_context(Spool(self._spool_folder))
+        self.rows = StateRows(
+            self._run.account_id,
+            self.spool.write,
+            observed_after=self._observed_after,
+            observed_at=self._observed_at,
+        )
+
+    def add(self, change: StateChange, events: Sequence[LabelEvent] = ()) -> None:
+        self.rows.add_state(change)
+        self.rows.add_events(events)
+        self.states += 1
+        self.added += change.stored is None
+        self.deleted += change.is_deleted
+        self._roll()
+
+    def add_events(self, events: Iterable[LabelEvent]) -> None:
+        """Events that history tells. They have keys of their own, so they may land before the states they led to."""
+        for event in events:
+            self.rows.add_events((event,))
+            self._roll()
+
+    def _roll(self) -> None:
+        if self.rows.states + self.rows.events >= PART_ROWS:
+            self.rows.flush()
+            self._full.append(self.spool)
+            self._events += self.rows.events
+            self._open()
+
+    def load(self, cursors: Mapping[str, Mapping[str, Any]]) -> None:
+        """Loads all packages in order; the cursor and the run's row go with the last."""
+        self._run.label_changes = self._events + self.rows.events
+        for spool in self._full:
+            self._load(spool, None)
+        self._run.record(self.spool)
+        self._load(self.spool, cursors)
+        self._run.is_recorded = True
+
+    def _load(self, spool: Spool, cursors: Mapping[str, Mapping[str, Any]] | None) -> None:
+        self._pipelines.load(
+            self._pipeline,
+            lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging, cursors=cursors),
+            size_bytes=spool.size_bytes,
+        )
