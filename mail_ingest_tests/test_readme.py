@@ -43,6 +43,9 @@ def test_the_commands_for_a_real_account_work_as_written(gmail, environment: dic
     (tmp_path / "credentials.json").write_text(json.dumps(box.authorized_user()))
     variables = {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}
     commands = [command for command in _commands() if command.startswith("mail-ingest ")]
+    # those within sentences, where they are whole commands
+    inline = re.findall(r"`(mail-ingest [^`]+)`", README)
+    commands += [command.replace("ADDRESS", ACCOUNT) for command in inline if "simulator" not in command]
     assert len(commands) >= 5
     for command in commands:
         done = subprocess.run(

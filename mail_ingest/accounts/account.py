@@ -12,7 +12,8 @@ from mail_ingest.errors import ConfigError
 
 AccountState = Literal["active", "paused", "needs_reauth", "parked", "cooling_down", "removed"]
 """active: synced when due · paused: by a person · needs_reauth: by dead credentials · parked: there is no Gmail, or a
-policy forbids it · cooling_down: out of quota until `resume_at` · removed: only the name is kept, and its shard."""
+policy forbids it · cooling_down: its syncs keep failing, so it is left alone until `resume_at` · removed: only the name
+is kept, and its shard."""
 
 _LONGEST_ADDRESS = 254
 _ADDRESS = re.compile(r"[^\s@<>\",;:\\()\[\]]+@[^\s@<>\",;:\\()\[\].]+(\.[^\s@<>\",;:\\()\[\].]+)+")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +67,7 @@ def _open_sqlite(url: URL) -> Engine:
     def _configure(connection: object, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]
         connection.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")  # type: ignore[attr-defined]
-        connection.execute("pragma journal_mode = wal")  # type: ignore[attr-defined]
+        _use_wal(connection)  # type: ignore[arg-type]
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -73,6 +75,20 @@ def _open_sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("begin immediate")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Lets people read while a process writes. SQLite refuses the change at once, whatever the busy timeout says, while
+    another process that starts at the same time uses the file; the file remembers it once it was made."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def _open_postgres(url: URL) -> Engine:

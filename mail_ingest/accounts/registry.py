@@ -11,7 +11,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, case, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -21,6 +21,7 @@ from mail_ingest.accounts.database import open_database
 from mail_ingest.accounts.sealing import Sealer
 from mail_ingest.accounts.tables import accounts, deployment
 from mail_ingest.accounts.tokens import TokenSource, token_source
+from mail_ingest.accounts.waiting import COOLING_DOWN_AFTER, wait_after
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import Settings
 
@@ -123,6 +124,10 @@ class Registry:
         """Makes the account active again, whatever stopped it, and due at once."""
         self._set(address, **_fresh_start(self._now()))
 
+    def note(self, address: str, reason: str) -> None:
+        """Shows people a reason without changing the account's state; the next sync that goes well takes it away."""
+        self._set(address, state_reason=reason)
+
     def set_state(
         self, address: str, state: AccountState, reason: str = "", *, resume_at: datetime | None = None
     ) -> None:
@@ -131,27 +136,59 @@ class Registry:
 
     def checked(self, address: str, *, next_due_at: datetime | None = None) -> None:
         """Notes a look at Gmail that found nothing new."""
-        self._set(address, last_checked_at=self._now(), next_due_at=next_due_at, consecutive_failures=0)
+        is_active = accounts.c.state == "active"
+        self._set(
+            address,
+            last_checked_at=self._now(),
+            next_due_at=next_due_at,
+            consecutive_failures=0,
+            state_reason=case((is_active, ""), else_=accounts.c.state_reason),
+        )
 
     def sync_started(self, address: str) -> None:
         """Notes that a sync is under way."""
         self._set(address, last_sync_started_at=self._now())
 
     def sync_finished(
-        self, address: str, outcome: str, *, error: BaseException | None = None, next_due_at: datetime | None = None
+        self,
+        address: str,
+        outcome: str,
+        *,
+        error: BaseException | None = None,
+        next_due_at: datetime | None = None,
+        counts: bool = True,
     ) -> None:
-        """Notes how a sync ended (`success`, `partial`, `failed`, `cancelled`) and counts failures in a row."""
+        """Notes how a sync ended (`success`, `partial`, `failed`, `cancelled`), and lets an account that keeps failing wait.
+
+        Failures in a row are counted, and waited for as `waiting` says; from the fifth on an active account is
+        `cooling_down` until a sync goes well. `counts`: whether this failure says anything about the account; a full disk
+        does not.
+        """
         now = self._now()
-        failed = outcome == "failed"
-        self._set(
-            address,
-            last_checked_at=accounts.c.last_checked_at if failed else now,
-            last_sync_finished_at=now,
-            last_outcome=outcome,
-            last_error_class=None if error is None else type(error).__name__,
-            consecutive_failures=accounts.c.consecutive_failures + 1 if failed else 0,
-            next_due_at=next_due_at,
-        )
+        values: dict[str, Any] = {
+            "last_sync_finished_at": now,
+            "last_outcome": outcome,
+            "last_error_class": None if error is None else type(error).__name__,
+            "next_due_at": next_due_at,
+        }
+        account_id = address.strip().lower()
+        with self._writing().begin() as connection:
+            row = connection.execute(
+                select(accounts.c.state, accounts.c.consecutive_failures)
+                .where(accounts.c.account_id == account_id, _REGISTERED)
+                .with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise _not_registered(account_id)
+            if outcome != "failed":
+                values |= {"last_checked_at": now, "consecutive_failures": 0}
+                if row.state == "cooling_down":
+                    values |= {"state": "active", "state_since": now, "resume_at": None}
+                if row.state in ("active", "cooling_down"):
+                    values["state_reason"] = ""
+            elif counts:
+                values |= _after_failure(row.state, row.consecutive_failures + 1, values["last_error_class"], now)
+            connection.execute(update(accounts).where(accounts.c.account_id == account_id).values(**values))
 
     def token_source(self, address: str) -> TokenSource:
         """Where the account's tokens come from; the same object as long as its credentials are the same.
@@ -261,6 +298,23 @@ def _fresh_start(now: datetime) -> dict[str, Any]:
         "resume_at": None,
         "next_due_at": None,
     }
+
+
+def _after_failure(state: AccountState, failures: int, error_class: str | None, now: datetime) -> dict[str, Any]:
+    values: dict[str, Any] = {"consecutive_failures": failures}
+    wait = wait_after(failures)
+    if wait is None or state not in ("active", "cooling_down"):
+        return values
+    values["next_due_at"] = now + wait
+    if failures >= COOLING_DOWN_AFTER:
+        values |= {
+            "state": "cooling_down",
+            "state_reason": f"{failures} failed syncs in a row, the last with {error_class or 'an error'}",
+            "resume_at": now + wait,
+        }
+        if state != "cooling_down":
+            values["state_since"] = now
+    return values
 
 
 def _not_registered(account_id: str) -> ConfigError:

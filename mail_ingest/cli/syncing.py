@@ -10,7 +10,7 @@ import typer
 from mail_ingest.cli.output import ProgressReport, configure_logging, fail, print_json, print_table, say
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 from mail_ingest.ingest import SyncOptions, SyncRun
-from mail_ingest.ingest.run import Mode
+from mail_ingest.ingest.run import Mode, why_skipped
 from mail_ingest.ingest.scope import account_horizon, parse_since
 from mail_ingest.settings import load_settings
 from mail_ingest.warehouse.queries import Scope
@@ -40,6 +40,12 @@ def sync(
     label: Annotated[
         str | None, typer.Option(help="Buy content of messages with this label (name or id) only.")
     ] = None,
+    accept_shrink: Annotated[
+        bool,
+        typer.Option(
+            "--accept-shrink", help="Believe a sweep that shows far fewer messages than the mailbox claims to hold."
+        ),
+    ] = False,
     wait: Wait = 60.0,
     as_json: AsJson = False,
 ) -> None:
@@ -52,14 +58,16 @@ def sync(
         max_messages=max_messages,
         since=parse_since(since) if since else None,
         label=label,
+        accept_shrink=accept_shrink,
     )
-    accounts = engine.accounts(addresses or [])
-    skipped = [] if addresses else [account for account in engine.registry.list() if account.state != "active"]
+    if accept_shrink and not addresses:
+        raise ConfigError("--accept-shrink is for mailboxes that somebody has looked at: name them")
+    accounts, skipped = engine.due(addresses or [])
     if not accounts and not skipped:
         raise ConfigError("there is no account to sync; `mail-ingest account add` registers one")
     if not as_json:
         for account in skipped:
-            say(f"{account.account_id}: skipped, {account.state}. {account.state_reason}".rstrip())
+            say(f"{account.account_id}: skipped, {why_skipped(account)}")
     engine.check_warehouse()
     with ProgressReport(live=False if as_json else None) as progress:
         runs = engine.sync(
@@ -70,7 +78,12 @@ def sync(
             {
                 "runs": [run.as_json() for run in runs],
                 "skipped": [
-                    {"account_id": account.account_id, "state": account.state, "reason": account.state_reason}
+                    {
+                        "account_id": account.account_id,
+                        "state": account.state,
+                        "reason": account.state_reason,
+                        "next_due_at": account.next_due_at,
+                    }
                     for account in skipped
                 ],
                 "units": sum(run.spent.total().units for run in runs),

@@ -13,6 +13,7 @@ from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.backlog import backlog_left, stored_by_month
 from mail_ingest.ingest.engine import Engine
+from mail_ingest.ingest.run import why_skipped
 from mail_ingest.sources.tables import CONTENT_TABLES as TABLES_OF_CONTENT_LOADS
 from mail_ingest.sources.tables import MESSAGE_STATES, MESSAGES, STATE_TABLES, SYNC_RUNS
 
@@ -27,12 +28,15 @@ Metadata = Mapping[str, dg.MetadataValue[Any]]
 
 
 def sync(engine: Engine, addresses: Sequence[str], options: SyncOptions, log: dg.DagsterLogManager) -> list[SyncRun]:
-    """Syncs the named accounts, or all active ones, and tells the run's log about each.
+    """Syncs the named accounts, or all that are due, and tells the run's log about each.
 
-    Raises ConfigError where there are none: a run that does nothing should not look like one that had nothing to do.
+    Raises ConfigError where there are none to sync, now or later: a run that does nothing should not look like one that
+    had nothing to do.
     """
-    accounts = engine.accounts(addresses)
-    if not accounts:
+    accounts, skipped = engine.due(addresses)
+    for account in skipped:
+        log.info("%s: skipped, %s", account.account_id, why_skipped(account))
+    if not accounts and not any(account.state in ("active", "cooling_down") for account in skipped):
         raise ConfigError(
             "There is no active account to sync. `mail-ingest account list` shows why, `mail-ingest account add` adds one."
         )

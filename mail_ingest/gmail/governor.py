@@ -96,6 +96,11 @@ class QuotaGovernor:
                 lane.in_flight = InFlight(ceiling)
             return lane.in_flight
 
+    def spent_before(self, units: int) -> None:
+        """Notes what other processes have spent of today's units."""
+        with self._lock:
+            self._units_today += units
+
     def day_ends_at(self) -> datetime:
         """When the day's limits begin anew."""
         today = datetime.fromtimestamp(self._clock(), _PACIFIC)

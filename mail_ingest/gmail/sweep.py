@@ -143,8 +143,8 @@ def check_sweep_is_believable(swept: int, messages_total: int, account_id: str) 
     if swept < messages_total * MIN_SWEEP_SHARE:
         raise SweepRefusedError(
             f"The sweep of {account_id} returned {swept} messages, but the mailbox claims {messages_total}; nothing was "
-            f"marked deleted and nothing was written. Run the sync again; if the mailbox really shrank, it will agree "
-            "with its own profile soon."
+            "marked deleted and nothing was written. Run the sync again. If it says so again and you know that the mailbox "
+            f"really shrank, run: mail-ingest sync {account_id} --mode full --accept-shrink"
         )
 
 

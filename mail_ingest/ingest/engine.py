@@ -9,7 +9,8 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from mail_ingest.accounts import Account, Registry
@@ -20,6 +21,7 @@ from mail_ingest.errors import (
     ConfigError,
     MailIngestError,
     QuotaError,
+    SweepRefusedError,
     WarehouseError,
 )
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
@@ -44,6 +46,10 @@ from mail_ingest.warehouse.spool import Spool, remove_leftovers
 logger = logging.getLogger(__name__)
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _no_progress(progress: Progress) -> None:
     """Nobody is watching."""
 
@@ -51,16 +57,22 @@ def _no_progress(progress: Progress) -> None:
 class Engine:
     """Everything one process needs to sync accounts.
 
-    `wait_s`: how long to wait for locks that others hold; `sleep`: how the client waits for Gmail.
+    `wait_s`: how long to wait for locks that others hold; `sleep`: how the client waits for Gmail; `now`: the time by
+    which accounts are due and wait.
     """
 
     def __init__(
-        self, settings: Settings, *, wait_s: float = 60.0, sleep: Callable[[float], None] = time.sleep
+        self,
+        settings: Settings,
+        *,
+        wait_s: float = 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
         share_one_heap()
         self.settings = settings
         self.locks = Locks(settings.home / "locks", wait_s)
-        self.registry = Registry(settings)
+        self.registry = Registry(settings, now=now)
         self.warehouse = Warehouse(
             settings,
             self.locks,
@@ -76,6 +88,7 @@ class Engine:
             )
         self.governor = QuotaGovernor(profile, share=settings.quota_share, sleep=sleep)
         self._sleep = sleep
+        self._knows_todays_units = False
         self.spool_folder = settings.home / "spool"
 
     def close(self) -> None:
@@ -105,6 +118,17 @@ class Engine:
         if addresses:
             return [self.registry.get(address) for address in dict.fromkeys(addresses)]
         return self.registry.list("active")
+
+    def due(self, addresses: Sequence[str] = ()) -> tuple[list[Account], list[Account]]:
+        """The accounts to sync now, and those that are left alone: paused, waiting after failures, out of quota.
+
+        Naming accounts overrides all of that. Raises ConfigError for an unknown one.
+        """
+        if addresses:
+            return self.accounts(addresses), []
+        due = self.registry.due()
+        names = {account.account_id for account in due}
+        return due, [account for account in self.registry.list() if account.account_id not in names]
 
     def check_warehouse(self) -> None:
         """Opens the warehouse once, so that what is wrong with it is said before any account is started.
@@ -139,12 +163,22 @@ class Engine:
         warehouse that another process holds or that cannot be opened ends that account's run alone as well.
         """
         remove_leftovers(self.spool_folder)
+        self._count_todays_units()
         runs = []
         for account in accounts:
             run = self._sync_account(account, options, on_progress)
             runs.append(run)
             on_done(run)
         return runs
+
+    def _count_todays_units(self) -> None:
+        """Tells the governor what earlier processes have spent of the project's day, as far as `sync_runs` knows: looks
+        that found nothing new leave no row, at 2 units each."""
+        if self._knows_todays_units or self.governor.profile.per_project_day is None or not self.warehouse.exists:
+            return
+        with suppress(WarehouseError, BusyError):  # said by the sync of the first account
+            self.governor.spent_before(self.queries.units_since(self.governor.day_ends_at() - timedelta(days=1)))
+            self._knows_todays_units = True
 
     def _sync_account(self, account: Account, options: SyncOptions, on_progress: OnProgress) -> SyncRun:
         run = SyncRun(account.account_id, options.triggered_by, self.governor.ledger)
@@ -202,6 +236,7 @@ class Engine:
                 spool_folder=self.spool_folder,
                 group=None,
                 content_follows=options.content,
+                accept_shrink=options.accept_shrink,
                 on_progress=on_progress,
             ).run(options.mode)
 
@@ -261,7 +296,16 @@ class Engine:
             if failure is None and not run.changed_anything:
                 self.registry.checked(account.account_id)
                 return
-            self.registry.sync_finished(account.account_id, run.outcome, error=failure, next_due_at=run.resume_at)
+            self.registry.sync_finished(
+                account.account_id,
+                run.outcome,
+                error=failure,
+                next_due_at=run.resume_at,
+                # a full disk says nothing about the account
+                counts=not isinstance(failure, WarehouseError | ConfigError),
+            )
+            if isinstance(failure, SweepRefusedError):
+                self.registry.note(account.account_id, run.error)
             # a warehouse that failed would fail again
             if not isinstance(failure, WarehouseError) and (failure is not None or not run.is_recorded):
                 self._record_run(account, run)

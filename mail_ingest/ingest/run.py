@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import orjson
-import pyarrow as pa
 
+from mail_ingest.accounts import Account
 from mail_ingest.gmail import Ledger, Snapshot
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.tables import SYNC_RUNS
@@ -25,7 +25,8 @@ class SyncOptions:
     """What one sync should do.
 
     `since` and `label` (name or id) narrow which content is bought in this run, `months` (such as 2026-05) turn it into
-    a backfill of those months; state is complete whatever they say.
+    a backfill of those months; state is complete whatever they say. `accept_shrink`: a person has looked, and the mailbox
+    really lost as many messages as a sweep says.
     """
 
     mode: Mode = "auto"
@@ -34,6 +35,7 @@ class SyncOptions:
     label: str | None = None
     months: tuple[str, ...] = ()
     content: bool = True
+    accept_shrink: bool = False
     triggered_by: str = "person"
 
 
@@ -173,4 +175,15 @@ class SyncRun:
         }
 
 
-WriteBatch = Callable[[str, pa.RecordBatch], None]
+def why_skipped(account: Account) -> str:
+    """Why an account is left out of a sync that does not name it, and what a person can do."""
+    due = f"until {account.next_due_at:%Y-%m-%d %H:%M:%S} UTC" if account.next_due_at else ""
+    if account.state == "cooling_down":
+        why = f"cooling down {due} after {account.state_reason}"
+    elif account.state != "active":
+        return f"{account.state.replace('_', ' ')}. {account.state_reason}".rstrip()
+    elif account.consecutive_failures:
+        why = f"waits {due} after {account.consecutive_failures} failed syncs in a row"
+    else:
+        why = f"waits {due}" + (" for Gmail's quota" if account.last_error_class == "QuotaError" else "")
+    return f"{why}. `mail-ingest sync {account.account_id}` tries at once"

@@ -52,9 +52,11 @@ class StateSync:
         spool_folder: Path,
         group: str | None,
         content_follows: bool,
+        accept_shrink: bool,
         on_progress: OnProgress,
     ) -> None:
         self._content_follows = content_follows
+        self._accept_shrink = accept_shrink
         self._client = client
         self._run = run
         self._account_id = run.account_id
@@ -176,7 +178,8 @@ class StateSync:
                 Progress(self._account_id, "ids", found, max(found, profile.messages_total))
             ),
         )
-        check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
+        if not self._accept_shrink:
+            check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
         with self._packages(cursor.observed_at if cursor else None) as packages:
             # with a cursor that lives, the events since then are had for 2 units a page
             since = pinned if cursor is None or is_expired else cursor.history_id

@@ -23,6 +23,8 @@ from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPI
 _BUFFERED_CHARACTERS = 8 * 1024 * 1024
 _EARLIEST_MS = -62_135_596_800_000
 _LATEST_MS = 253_402_300_799_000
+_YEAR_1971_MS = 31_536_000_000
+_A_DAY_S = 86_400
 _HEADERS = (
     "list-id",
     "list-unsubscribe",
@@ -99,7 +101,7 @@ class ContentRows:
                 *[first.get(name) for name in _HEADERS],
                 _json(parsed.headers) if self._keep_headers else None,
                 _json(parsed.charsets),
-                _json(parsed.defects),
+                _json([*parsed.defects, *_date_defects(message.internal_date_ms, fetched_at)]),
                 mime.PARSER_VERSION,
                 source,
                 fetched_at,
@@ -152,6 +154,13 @@ class ContentRows:
 def internal_date(milliseconds: int) -> datetime:
     """Gmail's internalDate as an aware time, clamped to what a timestamp can hold."""
     return datetime.fromtimestamp(min(max(milliseconds, _EARLIEST_MS), _LATEST_MS) / 1000, UTC)
+
+
+def _date_defects(milliseconds: int, fetched_at: datetime) -> list[str]:
+    """What is wrong with Gmail's internalDate; the message lands all the same."""
+    if milliseconds > (fetched_at.timestamp() + _A_DAY_S) * 1000:
+        return ["internal-date-in-the-future"]
+    return ["internal-date-in-1970"] if milliseconds < _YEAR_1971_MS else []
 
 
 def content_sha256(raw: bytes) -> str:

@@ -246,6 +246,14 @@ class Queries:
             ).fetchone()
         return (int(row[0]), int(row[1]), _aware(row[2])) if row else (0, 0, None)
 
+    def units_since(self, since: datetime) -> int:
+        """Units that all accounts' recorded syncs have spent since a moment."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select coalesce(sum(units), 0) from gmail.sync_runs where started_at >= ?", [since]
+            ).fetchone()
+        return int(row[0]) if row else 0
+
     def row_counts(self, tables: Sequence[str]) -> dict[str, int]:
         """Rows by table or view, named with their schema."""
         counts = {}

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mail_ingest.accounts import Account, Registry, account_id_of, token_env
+from mail_ingest.accounts.account import AccountState
 from mail_ingest.errors import ConfigError, QuotaError
 from mail_ingest.settings import Settings
 from mail_ingest_tests.accounts.conftest import Calendar
@@ -178,6 +179,38 @@ def test_failures_in_a_row_are_counted_until_one_sync_goes_well(registry: Regist
 
     assert (failing.consecutive_failures, failing.last_error_class, failing.last_checked_at) == (3, "QuotaError", None)
     assert (well.consecutive_failures, well.last_error_class, well.last_checked_at) == (0, None, calendar.now)
+
+
+def test_waits_grow_with_the_failures_in_a_row_and_resuming_ends_them(registry: Registry, calendar: Calendar) -> None:
+    registry.add(ADA, TOKEN)
+    waits = []
+    for _ in range(10):
+        registry.sync_finished(ADA, "failed", error=QuotaError("later", resume_at=calendar.now))
+        account = registry.get(ADA)
+        wait = None if account.next_due_at is None else (account.next_due_at - calendar.now).total_seconds() / 60
+        waits.append((account.state, wait))
+        calendar.forward(hours=5)
+    registry.resume(ADA)
+    resumed = registry.get(ADA)
+
+    assert waits == [
+        ("active", None),
+        ("active", None),
+        ("active", 5),
+        ("active", 10),
+        *(("cooling_down", minutes) for minutes in (30, 40, 80, 160, 240, 240)),
+    ]
+    assert (resumed.state, resumed.consecutive_failures, resumed.next_due_at) == ("active", 0, None)
+
+
+@pytest.mark.parametrize("state", ["paused", "needs_reauth", "parked"])
+def test_failures_do_not_wake_an_account_that_was_stopped(registry: Registry, state: AccountState) -> None:
+    registry.add(ADA, TOKEN)
+    registry.set_state(ADA, state, "because")
+    for _ in range(6):
+        registry.sync_finished(ADA, "failed", error=ConfigError("no"))
+
+    assert (registry.get(ADA).state, registry.get(ADA).state_reason) == (state, "because")
 
 
 def test_quiet_check_moves_nothing_but_the_time_of_checking(registry: Registry, calendar: Calendar) -> None:

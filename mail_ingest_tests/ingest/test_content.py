@@ -238,6 +238,10 @@ def test_impossible_dates_land_and_belong_to_a_month(engine: Engine, box: Mailbo
     sync(engine, months=(month,))
 
     assert _stored(engine) == {mid}
+    with engine.warehouse.open() as connection:
+        flagged = connection.execute("select cast(defects as varchar) from gmail.messages").fetchone()
+    assert flagged is not None
+    assert ("internal-date-in-1970" if date.year == 1970 else "internal-date-in-the-future") in flagged[0]
 
 
 def test_a_damaged_pack_is_set_aside_and_what_it_held_is_bought_again(
