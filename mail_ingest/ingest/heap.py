@@ -21,15 +21,20 @@ _YOUNG_OBJECTS = 50_000
 def lean_heap() -> Iterator[Callable[[], None]]:
     """Gives a function that returns unused memory to the operating system, to be called after every package.
 
-    What lives before the block (mostly the libraries) is left out of collections: that makes them ten times faster.
+    What lives after the first package (mostly the libraries) is left out of collections: that makes them ten times faster.
     """
     share_one_heap()
     thresholds = gc.get_threshold()
-    gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *thresholds[1:])
+    is_frozen = False
 
     def tidy() -> None:
+        nonlocal is_frozen
         gc.collect()
+        if not is_frozen:
+            # not before: garbage that is frozen stays
+            gc.freeze()
+            is_frozen = True
         libc = _glibc()
         if libc is not None:
             libc.malloc_trim(0)

@@ -169,8 +169,29 @@ class StateSync:
 
     def _full(self, cursor: Cursor | None, profile: Profile, labels: list[Label], *, is_expired: bool) -> None:
         self._run.kind = "full"
-        pinned = profile.history_id
         known = self._queries.labels(self._account_id)
+        with self._packages(cursor.observed_at if cursor else None) as packages:
+            # with a cursor that lives, the events since then are had for 2 units a page
+            since = profile.history_id if cursor is None or is_expired else cursor.history_id
+            labels, counts, history_id = self._sweep(profile, labels, known, since, packages)
+            self._write_labels(packages, labels, known, vanished_labels(labels, known), counts)
+            incomparable = cursor.incomparable_up_to if cursor else 0
+            now = Cursor(history_id, self._now, labels_digest(labels), self._now, incomparable)
+            self._finish(packages, profile, now)
+
+    def _sweep(
+        self,
+        profile: Profile,
+        labels: list[Label],
+        known: Mapping[str, StoredLabel],
+        since: int,
+        packages: StatePackages,
+    ) -> tuple[list[Label], dict[str, Label], int]:
+        """Sweeps, replays, and writes what differs; the labels now, their counts, and the history id to go on from.
+
+        A function of its own because the swept mailbox, the largest thing in memory, must be gone when the load begins.
+        """
+        pinned = profile.history_id
         swept, counts = sweep_mailbox(
             self._client,
             labels,
@@ -180,35 +201,29 @@ class StateSync:
         )
         if not self._accept_shrink:
             check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
-        with self._packages(cursor.observed_at if cursor else None) as packages:
-            # with a cursor that lives, the events since then are had for 2 units a page
-            since = pinned if cursor is None or is_expired else cursor.history_id
-            replay, history_id = self._replay_since(since, pinned, packages)
+        replay, history_id = self._replay_since(since, pinned, packages)
 
-            def lookup(message_ids: Sequence[str]) -> Mapping[str, StoredState]:
-                found = ((message_id, swept.state(message_id, pinned)) for message_id in message_ids)
-                return {message_id: state for message_id, state in found if state is not None}
+        def lookup(message_ids: Sequence[str]) -> Mapping[str, StoredState]:
+            found = ((message_id, swept.state(message_id, pinned)) for message_id in message_ids)
+            return {message_id: state for message_id, state in found if state is not None}
 
-            replayed = {change.message_id: change for change in replay.fold(lookup, self._read_minimal)}
-            if replay.count_at(pinned, swept, len(swept)) != profile.messages_total:
-                replayed |= self._sweep_again(swept, replay, pinned)
-            labels = self._refresh_labels(labels, known, replayed.values())
-            listed = {label.label_id for label in labels} | set(known)
-            gone = gone_labels(labels, known)
-            pairs = compare(
-                swept,
-                replay,
-                replayed,
-                self._queries.iter_states(self._account_id),
-                history_id=pinned,
-                lasting_labels=lambda label_id: label_id not in listed,
-            )
-            for change, events in pairs:
-                packages.add(without(change, gone), events)
-            self._write_labels(packages, labels, known, vanished_labels(labels, known), counts)
-            incomparable = cursor.incomparable_up_to if cursor else 0
-            now = Cursor(history_id, self._now, labels_digest(labels), self._now, incomparable)
-            self._finish(packages, profile, now)
+        replayed = {change.message_id: change for change in replay.fold(lookup, self._read_minimal)}
+        if replay.count_at(pinned, swept, len(swept)) != profile.messages_total:
+            replayed |= self._sweep_again(swept, replay, pinned)
+        labels = self._refresh_labels(labels, known, replayed.values())
+        listed = {label.label_id for label in labels} | set(known)
+        gone = gone_labels(labels, known)
+        pairs = compare(
+            swept,
+            replay,
+            replayed,
+            self._queries.iter_states(self._account_id),
+            history_id=pinned,
+            lasting_labels=lambda label_id: label_id not in listed,
+        )
+        for change, events in pairs:
+            packages.add(without(change, gone), events)
+        return labels, counts, history_id
 
     def _sweep_again(self, swept: SweptMailbox, replay: Replay, pinned: int) -> dict[str, StateChange]:
         """States of messages that a second sweep of ids shows and the first one missed.
