@@ -64,7 +64,15 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
 
     @dg.multi_asset(
         name="mailbox_state",
-        specs=[landing_spec(table, group=STATE_GROUP, about=_ABOUT_STATE) for table in STATE_TABLES],
+        specs=[
+            landing_spec(
+                table,
+                group=STATE_GROUP,
+                about=_ABOUT_STATE,
+                skippable=True,  # where every account waits for its time there is nothing new to tell
+            )
+            for table in STATE_TABLES
+        ],
         pool=STATE_POOL,
         retry_policy=retry_policy,
         description="Sweeps or replays ids, threads, labels and deletions of every account. Nearly free in quota units.",

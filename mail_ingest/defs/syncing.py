@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from mail_ingest.accounts import Account
 from mail_ingest.defs.outcomes import SyncLog, summary
 from mail_ingest.defs.specs import asset_key, table_name
 from mail_ingest.errors import ConfigError
@@ -34,14 +35,28 @@ def sync(engine: Engine, addresses: Sequence[str], options: SyncOptions, log: dg
     had nothing to do.
     """
     accounts, skipped = engine.due(addresses)
-    for account in skipped:
-        log.info("%s: skipped, %s", account.account_id, why_skipped(account))
-    if not accounts and not any(account.state in ("active", "cooling_down") for account in skipped):
+    waiting = [account for account in skipped if account.state in ("active", "cooling_down")]
+    if not accounts and not waiting:
         raise ConfigError(
             "There is no active account to sync. `mail-ingest account list` shows why, `mail-ingest account add` adds one."
         )
     sync_log = SyncLog(log)
-    return engine.sync(accounts, options, on_progress=sync_log.on_progress, on_done=sync_log.on_done)
+    for account in skipped:
+        if account not in waiting:
+            log.info("%s: skipped, %s", account.account_id, why_skipped(account))
+    runs = engine.sync(accounts, options, on_progress=sync_log.on_progress, on_done=sync_log.on_done)
+    for account in waiting:
+        runs.append(_not_asked(engine, account, options))
+        sync_log.on_done(runs[-1])
+    return runs
+
+
+def _not_asked(engine: Engine, account: Account, options: SyncOptions) -> SyncRun:
+    """Stands for an account whose time has not come: months are not complete without it."""
+    run = SyncRun(account.account_id, options.triggered_by, engine.governor.ledger)
+    run.outcome, run.error, run.resume_at = "partial", f"skipped, {why_skipped(account)}", account.next_due_at
+    run.finished_at = run.started_at
+    return run
 
 
 def run_summary(engine: Engine, runs: Sequence[SyncRun]) -> Metadata:

@@ -186,6 +186,13 @@ def test_spent_quota_is_no_failure_and_leaves_the_rest_for_later(
     told = _values(run, "gmail/messages", "2026-03")
     assert abs(told["quota_is_back_at"] - later.timestamp()) < 2
     gmail.clear_faults()
+    gmail.reset_ledger()
+    waiting = dagster.materialize(CONTENT, months=("2026-01", "2026-03"))
+    assert waiting.success
+    assert not waiting.months_are_complete.passed
+    assert dagster.materialize(STATE).success
+    assert gmail.calls() == 0
+    engine.registry.resume(ADDRESS)
     assert dagster.materialize(CONTENT, months=("2026-01", "2026-03")).months_are_complete.passed
     assert_contents_equal(engine, box)
 
