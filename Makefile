@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo dev test test-long lint format bench clean setup
+.PHONY: demo dev test test-long lint format bench guards clean setup
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test       all tests but the long ones"
 	@echo "make test-long  the long ones"
 	@echo "make lint       format, lint, types, layers"
+	@echo "make guards     takes out each guard in turn and names the test that misses it"
 	@echo "make bench      ratios against a hand-written floor"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -44,6 +45,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+guards: $(STAMP)
+	$(BIN)/python -m mail_ingest_tests.guards
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.pipeline

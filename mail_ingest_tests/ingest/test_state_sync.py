@@ -177,6 +177,29 @@ def test_a_quiet_mailbox_whose_history_expired_is_not_swept_again_and_again(
     assert sync(engine).spent.total().units == 2
 
 
+def test_history_that_expires_while_a_sweep_runs_does_not_fail_it(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(30, seed=2)
+    # a quiet mailbox answers 404 even for the id that its profile has just told
+    expired = []
+
+    def expire() -> None:
+        box.expire_history()
+        expired.append(box.history_id)
+
+    gmail.before("history.list", expire, times=1)
+
+    run = sync(engine, content=False)
+    gmail.reset_ledger()
+    again = sync(engine, content=False)
+
+    assert expired
+    assert (run.kind, run.messages_added) == ("full", 30)
+    assert (again.kind, gmail.units()) == ("partial", 2)
+    assert_states_equal(engine, box)
+
+
 def test_a_renamed_label_keeps_its_id_and_a_deleted_one_leaves_its_messages(engine: Engine, box: Mailbox) -> None:
     box.generate(60, seed=2)
     label = box.create_label("Before")

@@ -1,0 +1,191 @@
+"""`python -m mail_ingest_tests.guards [NAME ...]`: takes out each guard in turn and names the test that then fails.
+
+A guard is a line of the product that exists because something was once lost, doubled or wrongly deleted. Each is taken out
+in a copy of the repository, and the tests that should notice are run there; a guard that nobody misses ends the command with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_COPIED = ("mail_ingest", "mail_ingest_tests", "sql", "pyproject.toml", "README.md", "Makefile", ".ci")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What is taken out: `old`, which stands in `path` exactly once, becomes `new`. `tests` should notice."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+GUARDS = (
+    Guard(
+        "a sweep that comes back short is refused",
+        "mail_ingest/gmail/sweep.py",
+        "if swept < messages_total * MIN_SWEEP_SHARE:",
+        "if swept < 0:",
+        ("ingest/test_state_sync.py::test_a_short_sweep_deletes_nothing",),
+    ),
+    Guard(
+        "a sweep that does not add up is repeated",
+        "mail_ingest/ingest/state.py",
+        "if replay.count_at(pinned, swept, len(swept)) != profile.messages_total:",
+        "if len(swept) < 0:",
+        ("ingest/test_state_sync.py::test_pages_that_skip_ids_under_change_delete_nothing_that_lives",),
+    ),
+    Guard(
+        "the cursor is taken before the sweep",
+        "mail_ingest/ingest/state.py",
+        "        replay, history_id = self._replay_since(since, pinned, packages)\n",
+        "        pinned = since = self._client.get_profile().history_id\n"
+        "        replay, history_id = self._replay_since(since, pinned, packages)\n",
+        ("ingest/test_state_sync.py::test_changes_during_a_sweep_are_replayed",),
+    ),
+    Guard(
+        "labels that Gmail does not list are kept",
+        "mail_ingest/ingest/state.py",
+        "lasting_labels=lambda label_id: label_id not in listed,",
+        "lasting_labels=lambda label_id: False,",
+        ("ingest/test_state_sync.py::test_labels_that_gmail_does_not_list_are_kept",),
+    ),
+    Guard(
+        "a warehouse that is behind its cursor is swept anew",
+        "mail_ingest/ingest/state.py",
+        "if cursor is not None and self._queries.loaded_cursor(self._account_id) != cursor.history_id:",
+        "if cursor is not None and cursor.history_id < 0:",
+        ("ingest/test_state_sync.py::test_a_warehouse_restored_from_a_backup_is_swept_anew",),
+    ),
+    Guard(
+        "history that begins anew is swept until it has caught up",
+        "mail_ingest/ingest/state.py",
+        "if cursor is not None and profile.history_id < max(cursor.history_id, cursor.incomparable_up_to):",
+        "if cursor is not None and profile.history_id < 0:",
+        ("ingest/test_state_sync.py::test_a_mailbox_whose_history_begins_anew_is_swept_until_it_has_caught_up",),
+    ),
+    Guard(
+        "no history right after a sweep is no expiry",
+        "mail_ingest/ingest/state.py",
+        "            return replay, pinned\n",
+        "            raise\n",
+        ("ingest/test_state_sync.py::test_history_that_expires_while_a_sweep_runs_does_not_fail_it",),
+    ),
+    Guard(
+        "credentials of another mailbox are noticed",
+        "mail_ingest/ingest/state.py",
+        "if profile.email_address.lower() != self._account_id:",
+        "if not profile.email_address:",
+        ("cli/test_cli.py::test_a_token_of_another_mailbox_reads_and_writes_nothing",),
+    ),
+    Guard(
+        "archived packs that were not loaded are adopted",
+        "mail_ingest/ingest/content.py",
+        "                self._adopt()\n",
+        "",
+        ("ingest/test_content.py::test_a_killed_process_costs_at_most_the_pack_that_was_open",),
+    ),
+    Guard(
+        "one writer per account",
+        "mail_ingest/ingest/engine.py",
+        'with self.locks.hold(f"account:{account.account_id}"):',
+        "if account:",
+        ("cli/test_cli.py::test_an_account_held_by_another_process_exits_with_three",),
+    ),
+    Guard(
+        "one buyer of an account's content",
+        "mail_ingest/ingest/content.py",
+        'with self._locks.hold(f"content:{self._account_id}"):\n            if self._attempted == 0:',
+        "if self._locks:\n            if self._attempted == 0:",
+        ("cli/test_cli.py::test_state_lands_although_content_is_held_elsewhere",),
+    ),
+    Guard(
+        "one account's failure is its own",
+        "mail_ingest/ingest/engine.py",
+        '        except MailIngestError as error:\n            run.outcome, failure = "failed", error\n',
+        '        except ZeroDivisionError as error:\n            run.outcome, failure = "failed", error\n',
+        ("ingest/test_bad_days.py::test_one_broken_account_never_stops_the_others",),
+    ),
+    Guard(
+        "DuckDB gets memory by the size of the package",
+        "mail_ingest/warehouse/connection.py",
+        "max(_LEAST_MEMORY, _MEMORY_PER_BYTE * size_bytes)",
+        "_LEAST_MEMORY",
+        ("ingest/test_sizes.py::test_very_long_texts_are_loaded_and_what_comes_after_them_too",),
+    ),
+    Guard(
+        "accounts that keep failing wait",
+        "mail_ingest/accounts/registry.py",
+        '    values["next_due_at"] = now + wait\n',
+        "",
+        ("ingest/test_waiting.py::test_an_account_that_keeps_failing_is_left_alone_until_its_time_comes",),
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tries the guards and prints which test missed each; 1 where one was missed by none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mail_ingest_tests.guards", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="guards whose names contain one of these; all without any"
+    )
+    names = parser.parse_args(arguments).names
+    wanted = [guard for guard in GUARDS if not names or any(name in guard.name for name in names)]
+    with tempfile.TemporaryDirectory(prefix="mail-ingest-guards-") as folder:
+        missed = [try_without(guard, Path(folder) / str(number)) for number, guard in enumerate(wanted)]
+    print(f"{sum(missed)} of {len(wanted)} guards are missed by a test when they are taken out")
+    return 0 if all(missed) else 1
+
+
+def try_without(guard: Guard, copy: Path) -> bool:
+    """Whether a test fails without the guard; prints which."""
+    began = time.perf_counter()
+    copy.mkdir()
+    for name in _COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, copy / name)
+    path = copy / guard.path
+    path.write_text(without(guard, path.read_text()))
+    tests = [f"mail_ingest_tests/{test}" for test in guard.tests]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    shutil.rmtree(copy)
+    verdict = f"missed by {failed[0].removeprefix('mail_ingest_tests/')}" if failed else "NOT MISSED by any test"
+    print(f"{time.perf_counter() - began:6.1f} s  {guard.name}: {verdict}", flush=True)
+    return bool(failed) and done.returncode == 1
+
+
+def without(guard: Guard, source: str) -> str:
+    """The module without the guard. Raises ValueError where it no longer stands there once."""
+    if source.count(guard.old) != 1:
+        raise ValueError(f"the guard {guard.name!r} stands {source.count(guard.old)} times in {guard.path}")
+    return source.replace(guard.old, guard.new)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
