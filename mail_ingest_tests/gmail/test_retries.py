@@ -400,3 +400,24 @@ def test_mailbox_that_stays_crowded_is_a_concurrency_error(gmail: Simulator, cli
 
     assert gmail.calls() == 10
     assert sum(clock.naps) < 120
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"status": 503, "reason": "backendError", "times": 3},
+        {"status": 429, "reason": "rateLimitExceeded", "message": "Too many concurrent requests for user", "times": 2},
+        {"status": 403, "reason": "rateLimitExceeded", "window_start": True},
+        {"status": 429, "reason": "userRateLimitExceeded", "retry_after": datetime.fromtimestamp(EPOCH + 45, UTC)},
+    ],
+    ids=["server error", "concurrency", "minute", "retry after"],
+)
+def test_every_wait_is_in_the_ledger(gmail: Simulator, box: Mailbox, clock: Clock, trouble: dict[str, Any]) -> None:
+    governor = QuotaGovernor(parse_quota("off"), clock=clock, sleep=clock.sleep)
+    client = make_client(gmail.url, Tokens(box.token), clock, governor=governor)
+    gmail.fail_next(**trouble)
+
+    client.get_profile()
+
+    assert sum(clock.naps) > 0
+    assert governor.ledger.snapshot(ADA).total().waited_s == pytest.approx(sum(clock.naps), abs=0.01)
