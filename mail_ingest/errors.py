@@ -14,6 +14,7 @@
         ServerError            Gmail or the network failed in a passing way, longer than we retry
         HistoryExpiredError    the cursor is older than Gmail's history: sweep
         MessageGoneError       the message does not exist any more: a deletion, not a failure
+        UnreadableAnswerError  an answer about one message that our own code could not deal with
 
 Every message says what was attempted, on which account and id, what came back, and what to do next. It never holds a
 token, a subject, text of a mail or a correspondent's address: account addresses and Gmail's ids are all that may appear.
@@ -93,3 +94,7 @@ class HistoryExpiredError(GmailError):
 
 class MessageGoneError(GmailError):
     """The message does not exist any more."""
+
+
+class UnreadableAnswerError(GmailError):
+    """Reading the answer about one message ended in an exception that nobody foresaw; `reason` is its class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,8 @@ Addresses = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another process.", min=0)]
 
+#: Dead letters of an account that `status --json` names.
+_LISTED_DEAD_LETTERS = 100
 _MODES: dict[str, Mode] = {"auto": "auto", "partial": "partial", "full": "full"}
 
 
@@ -50,7 +53,7 @@ def sync(
     as_json: AsJson = False,
 ) -> None:
     """Syncs mailboxes in this process: state first, then content until the backlog or the limit is done."""
-    engine = _engine(wait)
+    engine = open_engine(wait)
     if mode not in _MODES:
         raise ConfigError(f"--mode is {mode!r}; it takes auto, partial or full")
     options = SyncOptions(
@@ -71,7 +74,7 @@ def sync(
     engine.check_warehouse()
     with ProgressReport(live=False if as_json else None) as progress:
         runs = engine.sync(
-            accounts, options, on_progress=progress, on_done=lambda run: None if as_json else _report(run)
+            accounts, options, on_progress=progress, on_done=lambda run: None if as_json else report(run)
         )
     if as_json:
         print_json(
@@ -89,10 +92,10 @@ def sync(
                 "units": sum(run.spent.total().units for run in runs),
             }
         )
-    raise typer.Exit(_exit_code(runs))
+    raise typer.Exit(exit_code(runs))
 
 
-def _engine(wait_s: float) -> Engine:
+def open_engine(wait_s: float) -> Engine:
     """The engine, imported here because dlt takes a second to import."""
     from mail_ingest.ingest.engine import Engine
 
@@ -101,7 +104,8 @@ def _engine(wait_s: float) -> Engine:
     return Engine(settings, wait_s=wait_s)
 
 
-def _report(run: SyncRun) -> None:
+def report(run: SyncRun) -> None:
+    """One line about a run that has ended, and its error, if any, on standard error."""
     if run.error:
         fail(run.error)
     total = run.spent.total()
@@ -114,13 +118,16 @@ def _report(run: SyncRun) -> None:
         parts.append(f"{run.contents_stored + run.contents_adopted} contents stored")
     if run.contents_failed:
         parts.append(f"{run.contents_failed} failed and will be tried again")
+    if run.dead_letters:
+        parts.append(f"{run.dead_letters} dead letters")
     parts.append(f"backlog {run.backlog}, {total.units} units in {total.calls} calls, {run.duration_s:.1f} s")
     if run.resume_at is not None:
         parts.append(f"goes on after {run.resume_at:%Y-%m-%d %H:%M:%S} UTC")
     say("; ".join(parts))
 
 
-def _exit_code(runs: list[SyncRun]) -> int:
+def exit_code(runs: list[SyncRun]) -> int:
+    """1 where an account failed, else 3 where another process held one, else 0."""
     outcomes = {run.outcome for run in runs}
     if "failed" in outcomes:
         return 1
@@ -132,8 +139,8 @@ def status(
     as_json: AsJson = False,
     wait: Wait = 60.0,
 ) -> None:
-    """Shows each mailbox: cursor, last sync, backlog, failures, units spent."""
-    engine = _engine(wait)
+    """Shows each mailbox: cursor, last sync, backlog, failures and dead letters, units spent."""
+    engine = open_engine(wait)
     accounts = [engine.registry.get(address)] if address else engine.registry.list()
     rows = [_status(engine, account) for account in accounts]
     if as_json:
@@ -143,7 +150,18 @@ def status(
         say("no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one")
         return
     print_table(
-        ["account", "state", "cursor", "last sync", "outcome", "backlog", "failures", "units today", "next due"],
+        [
+            "account",
+            "state",
+            "cursor",
+            "last sync",
+            "outcome",
+            "backlog",
+            "failures",
+            "dead letters",
+            "units today",
+            "next due",
+        ],
         [
             [
                 str(row["account_id"]),
@@ -153,6 +171,7 @@ def status(
                 str(row["last_outcome"] or ""),
                 f"{row['backlog']}" + (f" (+{row['out_of_scope']} out of scope)" if row["out_of_scope"] else ""),
                 str(row["failures"]),
+                str(row["dead_letters"]),
                 str(row["units_24h"]),
                 _short(row["next_due_at"] or row["resume_at"]) or "on demand",
             ]
@@ -181,6 +200,8 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         "backlog_waiting": 0,
         "out_of_scope": 0,
         "failures": 0,
+        "dead_letters": 0,
+        "dead_letter_messages": [],
         "units_24h": 0,
         "units_total": 0,
     }
@@ -195,6 +216,10 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         row["backlog_waiting"] = backlog.waiting
         row["out_of_scope"] = backlog.out_of_scope
         row["failures"] = engine.queries.unresolved_failures(account.account_id)
+        row["dead_letters"] = engine.queries.count_dead_letters(account.account_id)
+        row["dead_letter_messages"] = [
+            asdict(letter) for letter in engine.queries.dead_letters(account.account_id, _LISTED_DEAD_LETTERS)
+        ]
         row["units_24h"], row["units_total"], _ = engine.queries.spending(account.account_id, now - timedelta(days=1))
     return row
 
@@ -209,7 +234,7 @@ def verify(
     wait: Wait = 60.0,
 ) -> None:
     """Sweeps mailboxes and prints the drift between each and the warehouse; exit code 1 unless it is zero."""
-    engine = _engine(wait)
+    engine = open_engine(wait)
     accounts = engine.accounts([address] if address else [])
     if not accounts:
         raise ConfigError("there is no active account to verify; `mail-ingest account list` shows why")

@@ -32,6 +32,10 @@ _CHANGE_ARRAYS: tuple[tuple[str, ChangeKind], ...] = (
 )
 
 
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+_LONGEST_INTEGER = len(str(_LEAST))
+
+
 class MalformedAnswerError(ValueError):
     """Gmail answered 200 with something that is not the documented answer: cut off, or of another shape."""
 
@@ -180,11 +184,16 @@ def _optional_text(doc: dict[str, Any], key: str) -> str | None:
 
 def _integer(doc: dict[str, Any], key: str, default: int | None = None) -> int:
     value = doc.get(key, default)
-    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_INTEGER
+        and value.isascii()
+        and value.removeprefix("-").isdigit()
+    ):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and _LEAST <= value <= _GREATEST:
         return value
-    raise MalformedAnswerError(f"{key} is missing or not a whole number")
+    raise MalformedAnswerError(f"{key} is missing or not a whole number of 64 bits")
 
 
 def _optional_integer(doc: dict[str, Any], key: str) -> int | None:

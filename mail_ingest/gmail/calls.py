@@ -87,12 +87,19 @@ class Caller:
         self._rand = rand
         self._refreshing = threading.Lock()
 
-    def run(self, call: Call, request: Request, read: Callable[[object], T], admit: Admit | None = None) -> T:
+    def run(
+        self,
+        call: Call,
+        request: Request,
+        read: Callable[[object], T],
+        admit: Admit | None = None,
+        patience: Patience | None = None,
+    ) -> T:
         """The answer to `request`, read by `read`, after as many tries as the refusals deserve. Raises GmailError.
 
-        `admit` is asked before a large body is read.
+        `admit` is asked before a large body is read. `patience` is this call's own.
         """
-        tries = _Tries()
+        tries = _Tries(patience or self._patience)
         while True:
             try:
                 token = self._token.token()
@@ -158,9 +165,9 @@ class Caller:
         wait_s = self._rand() * min(2.0 ** (tries.failed - 1), _LONGEST_BACKOFF_S)
         wait_s = max(wait_s, self._asked_wait_s(refusal))
         if (
-            tries.failed >= self._patience.attempts
+            tries.failed >= tries.patience.attempts
             or tries.malformed >= _MALFORMED_ATTEMPTS
-            or now - tries.failing_since + wait_s > self._patience.seconds
+            or now - tries.failing_since + wait_s > tries.patience.seconds
         ):
             self._fail(ServerError, call, refusal, f"gave up after {tries.failed} tries; worth trying again later")
         self._wait(call, refusal, wait_s)
@@ -239,8 +246,9 @@ class Caller:
 
 @dataclass(slots=True)
 class _Tries:
-    """What one call has been through so far."""
+    """What one call has been through so far, and how much it may go through."""
 
+    patience: Patience
     failing_since: float | None = None
     failed: int = 0
     malformed: int = 0

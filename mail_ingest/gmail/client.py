@@ -124,14 +124,17 @@ class GmailClient:
         """One message with every byte of it. MessageGoneError if deleted."""
         return self._get_raw(message_id, None)
 
-    def get_raw_messages(self, message_ids: Iterable[str]) -> Iterator[tuple[str, RawMessage | GmailError]]:
-        """Many messages, fetched side by side and handed out as they complete.
+    def get_raw_messages(
+        self, message_ids: Iterable[str], *, patience: Patience | None = None
+    ) -> Iterator[tuple[str, RawMessage | GmailError]]:
+        """Many messages, fetched side by side and handed out as they complete; each call with `patience`, if given.
 
         What concerns one message (gone, unreadable, failing after all retries) comes as its result; what concerns the
         account is raised, after everything under way was handed out. No more than about 32 MB of finished mail waits
         for the consumer.
         """
-        return fetch_all(message_ids, self._get_raw, threads=self._max_in_flight, max_waiting_bytes=_WAITING_BYTES)
+        get = functools.partial(self._get_raw, patience=patience)
+        return fetch_all(message_ids, get, threads=self._max_in_flight, max_waiting_bytes=_WAITING_BYTES)
 
     def list_history(self, start_history_id: int, page_token: str | None = None) -> HistoryPage:
         """One page of what changed after `start_history_id`. HistoryExpiredError where Gmail no longer knows."""
@@ -145,11 +148,11 @@ class GmailClient:
         """All pages of what changed after `start_history_id`; empty ones too, and from the start again as with ids."""
         return self._pages(functools.partial(self.list_history, start_history_id))
 
-    def _get_raw(self, message_id: str, admit: Admit | None) -> RawMessage:
+    def _get_raw(self, message_id: str, admit: Admit | None, patience: Patience | None = None) -> RawMessage:
         request = self._service.get_raw(_id(message_id))
         read = functools.partial(answers.raw_message, message_id=message_id)
         call = Call("messages.get", message_id, MessageGoneError, "it was deleted")
-        return self._caller.run(call, request, read, admit)
+        return self._caller.run(call, request, read, admit, patience)
 
     def _pages(self, fetch: Callable[..., Page]) -> Iterator[Page]:
         """Follows page tokens; raises ServerError where they lead in a circle or on and on through nothing."""

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from mail_ingest.errors import AccountError, AuthError, ConcurrencyError, GmailError, QuotaError, ServerError
+from mail_ingest.errors import (
+    AccountError,
+    AuthError,
+    ConcurrencyError,
+    GmailError,
+    MailIngestError,
+    QuotaError,
+    ServerError,
+    UnreadableAnswerError,
+)
 from mail_ingest.gmail.calls import MALFORMED
 from mail_ingest.gmail.models import RawMessage
 from mail_ingest.gmail.transport import Admit
+
+logger = logging.getLogger(__name__)
 
 Result = tuple[str, RawMessage | GmailError]
 Get = Callable[[str, Admit], RawMessage]
@@ -26,8 +39,8 @@ def fetch_all(message_ids: Iterable[str], get: Get, *, threads: int, max_waiting
     read one at a time: memory is bounded by that, plus one message, plus `threads` small ones.
 
     `message_ids` is read in the consumer's thread, at most 2 x `threads` ahead. What ends the work on the account
-    (also 2 x `threads` failures of Gmail in a row) is raised once everything begun was handed out; ids that were not
-    begun by then get no result.
+    (also 2 x `threads` failures in a row) is raised once everything begun was handed out; ids that were not begun by
+    then get no result. An exception that nobody foresaw counts as a failure of its message.
     """
     crew = _Crew(get, threads, max_waiting_bytes)
     ids = iter(message_ids)
@@ -51,7 +64,7 @@ def fetch_all(message_ids: Iterable[str], get: Get, *, threads: int, max_waiting
                 ended = ended or outcome
                 continue
             yield message_id, outcome
-            if not isinstance(outcome, ServerError) or outcome.reason == MALFORMED:
+            if not isinstance(outcome, ServerError | UnreadableAnswerError) or outcome.reason == MALFORMED:
                 failures_in_a_row = 0
             elif (failures_in_a_row := failures_in_a_row + 1) >= 2 * threads:
                 ended = ended or outcome
@@ -117,10 +130,12 @@ class _Crew:
         outcome: RawMessage | Exception
         try:
             outcome = self._get(message_id, self._room.grow)
-        except Exception as error:  # noqa: BLE001  raised again in the consumer's thread
+        except (MailIngestError, _NobodyWaitsError) as error:
             outcome = error
             if not isinstance(error, GmailError) or isinstance(error, _ENDS_ACCOUNT):
                 self.stop()
+        except Exception as error:  # noqa: BLE001  a message that our own code stumbles over must not stop the others
+            outcome = _unreadable(message_id, error)
         self._room.leave(len(outcome.raw) if isinstance(outcome, RawMessage) else 0)
         return outcome
 
@@ -171,6 +186,16 @@ class _Room:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+def _unreadable(message_id: str, error: Exception) -> UnreadableAnswerError:
+    # the message of the exception may quote mail, its stack does not
+    kind, stack = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    logger.error("unexpected %s while message %s was read\n%s", kind, message_id, stack)
+    return UnreadableAnswerError(
+        f"the answer about message {message_id} could not be read ({kind}); the log has the stack: please report it",
+        reason=kind,
+    )
 
 
 class _NobodyWaitsError(Exception):

@@ -4,7 +4,9 @@
 
 Bytes reach the archive before their rows are loaded, so a process killed in between has bought nothing twice: packs
 that no stored message points into are adopted by the next drain. A failed fetch stays in the backlog, with its attempts
-and its next try in `fetch_failures`. The account's content lock is let go after every package.
+and its next try in `fetch_failures` (see `failures`); a package holds either messages that never failed, or such that
+did, or dead letters, in this order, so that nothing waits for what fails. The account's content lock is let go after
+every package.
 """
 
 from __future__ import annotations
@@ -13,21 +15,22 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 
 import pyarrow as pa
 
-from mail_ingest.errors import GmailError, MessageGoneError
+from mail_ingest.errors import GmailError, MessageGoneError, ServerError, UnreadableAnswerError
 from mail_ingest.gmail import GmailClient, RawMessage
+from mail_ingest.ingest import failures
 from mail_ingest.ingest.heap import lean_heap
+from mail_ingest.ingest.packs import Packs
 from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
 from mail_ingest.sources.landing import CONTENT_SOURCE, landing_source
 from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_MONTHS
-from mail_ingest.warehouse.archive import PackWriter, RawArchive
+from mail_ingest.warehouse.archive import RawArchive
 from mail_ingest.warehouse.locks import Locks
 from mail_ingest.warehouse.pipeline import Pipelines
 from mail_ingest.warehouse.queries import Failure, Queries, Scope
@@ -42,25 +45,28 @@ PACKAGE_BYTES = 32 * 1024 * 1024
 PACKAGE_SECONDS = 300.0
 #: Packages between two tidy-ups of the warehouse file (see `Warehouse.put_off_merging`), which take seconds each.
 TIDY_PACKAGES = 20
-#: A pack of the raw archive closes at this many messages; a kill costs at most one unfinished pack.
-PACK_MESSAGES = 1_000
 
 #: Whoever waits for the lock asks for it every 50 ms: a sync of new mail must not wait for the whole of a long backfill.
 _TURN_S = 0.1
-_FIRST_RETRY = timedelta(minutes=5)
-_LONGEST_RETRY = timedelta(days=1)
+#: What `Queries.backlog` ranks last.
+_DEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ContentOptions:
     """What one drain may do: at most `max_messages`, within `scope`; where HTML goes.
 
-    A month that somebody asks for is tried at once: its failed messages do not wait for their next try.
+    What somebody asks for, a month or the failed messages (`scope.failed`), is tried at once: it does not wait for its
+    next try.
     """
 
     scope: Scope
     max_messages: int | None = None
     keep_html: bool = False
+
+    @property
+    def is_asked_for(self) -> bool:
+        return bool(self.scope.months) or self.scope.failed
 
 
 class ContentDrain:
@@ -91,7 +97,8 @@ class ContentDrain:
         self._locks = locks
         self._spool_folder = spool_folder
         self._on_progress = on_progress
-        self._retry_failed_before = datetime.now(UTC) if options.scope.months else None
+        self._retry_failed_before = datetime.now(UTC) if options.is_asked_for else None
+        self._dead_letters_left = None if options.scope.failed else failures.DEAD_LETTERS_PER_RUN
         self._total = 0
         self._attempted = 0
         self._packages = 0
@@ -139,15 +146,16 @@ class ContentDrain:
                 self._adopt()
                 self._count()
             wanted = self._wanted()
-            ids = self._due(wanted) if wanted else []
+            ids, rank = self._due(wanted) if wanted else ([], 0)
             if not ids:
-                self._run.outcome = "partial" if self._run.backlog > 0 else "success"
+                self._run.outcome = "partial" if self._run.backlog > 0 or self._run.dead_letters > 0 else "success"
                 return False
             attempted_before = self._attempted
-            self._fetch(ids)
-            return self._attempted > attempted_before
+            may_go_on = self._fetch(ids, rank)
+            return may_go_on and self._attempted > attempted_before
 
-    def _due(self, limit: int) -> list[str]:
+    def _due(self, limit: int) -> tuple[list[str], int]:
+        """The ids of the next package, all of one rank, and that rank."""
         rows = self._queries.backlog(
             self._account_id,
             self._options.scope,
@@ -155,7 +163,12 @@ class ContentDrain:
             now=datetime.now(UTC),
             failed_before=self._retry_failed_before,
         )
-        return [row[0] for row in rows]
+        rank = rows[0][1] if rows else 0
+        ids = [message_id for message_id, its_rank in rows if its_rank == rank]
+        if rank == _DEAD and self._dead_letters_left is not None:
+            ids = ids[: self._dead_letters_left]
+            self._dead_letters_left -= len(ids)
+        return ids, rank
 
     def _wanted(self) -> int:
         limit = self._options.max_messages
@@ -167,21 +180,27 @@ class ContentDrain:
         )
         self._run.backlog = backlog.due + backlog.waiting
         self._run.out_of_scope = backlog.out_of_scope
+        self._run.dead_letters = self._queries.count_dead_letters(self._account_id)
+        due = backlog.due
+        if self._dead_letters_left is not None:
+            due -= max(backlog.dead - self._dead_letters_left, 0)
         limit = self._options.max_messages
-        self._total = backlog.due if limit is None else min(limit, backlog.due)
+        self._total = due if limit is None else min(limit, due)
 
-    def _fetch(self, ids: list[str]) -> None:
-        failed_before = self._queries.failures(self._account_id, ids)
-        with Spool(self._spool_folder) as spool, _Packs(self._archive, self._account_id) as packs:
+    def _fetch(self, ids: list[str], rank: int) -> bool:
+        """Buys and loads one package; whether another one may follow. Raises what ends the account's work."""
+        earlier = self._queries.failures(self._account_id, ids) if rank else {}
+        patience = failures.DEAD_LETTER_PATIENCE if rank == _DEAD else None
+        with Spool(self._spool_folder) as spool, Packs(self._archive, self._account_id) as packs:
             rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
-            failures = RowBuffer(FETCH_FAILURES, spool.write)
+            failed = RowBuffer(FETCH_FAILURES, spool.write)
+            fetched: list[str] = []
             ended: GmailError | None = None
             deadline = time.monotonic() + PACKAGE_SECONDS
             bounded = _until(ids, lambda: spool.size_bytes < PACKAGE_BYTES and time.monotonic() < deadline)
             try:
-                for message_id, result in self._client.get_raw_messages(bounded):
+                for message_id, result in self._client.get_raw_messages(bounded, patience=patience):
                     self._attempted += 1
-                    earlier = failed_before.get(message_id)
                     if isinstance(result, RawMessage):
                         now = datetime.now(UTC)
                         sha256 = content_sha256(result.raw)
@@ -190,25 +209,56 @@ class ContentDrain:
                         self._run.contents_stored += 1
                         self._run.backlog -= 1
                         self._run.months.add(f"{internal_date(result.internal_date_ms):%Y-%m}")
-                        if earlier is not None:
-                            failures.add(self._resolved(message_id, earlier))
+                        fetched.append(message_id)
                     else:
-                        failures.add(self._failure(message_id, result, earlier))
+                        failed.add(self._failure(message_id, result, earlier.get(message_id)))
                     self._report()
             except GmailError as error:
                 ended = error
             packs.close()
             rows.flush()
-            failures.flush()
+            self._note_outcomes(fetched, rows.unparsed, earlier, failed)
+            failed.flush()
             is_done = ended is None and self._attempted >= self._total and self._run.backlog <= 0
-            self._run.outcome = "success" if is_done else "partial"
+            self._run.outcome = "success" if is_done and self._run.dead_letters <= 0 else "partial"
             if spool.rows:
                 self._packages += 1
                 more_follow = ended is None and self._attempted < self._total and self._packages % TIDY_PACKAGES > 0
                 self._run.record(spool)
                 self._load(spool, more_follow=more_follow)
-            if ended is not None:
-                raise ended
+        if rank and isinstance(ended, ServerError | UnreadableAnswerError):
+            # these have failed before: that many of them fail in a row says nothing about the account, which did well
+            # until here. What was not tried waits for the next run.
+            logger.warning(
+                "messages of %s that failed before fail again; the rest of them is left for later", self._account_id
+            )
+            return False
+        if ended is not None:
+            raise ended
+        return True
+
+    def _note_outcomes(
+        self, fetched: list[str], unparsed: Mapping[str, str], earlier: Mapping[str, Failure], failed: RowBuffer
+    ) -> None:
+        """Rows of failures for what came and could not be parsed, and for what came after all."""
+        now = datetime.now(UTC)
+        for message_id in fetched:
+            before = earlier.get(message_id)
+            if message_id not in unparsed:
+                if before is not None:
+                    failed.add(failures.resolved(self._account_id, message_id, before, now))
+                    self._run.dead_letters -= before.parked_at is not None
+                continue
+            if not self._archive.enabled:
+                # nothing of it is kept, so it stays in the backlog like any other that cannot be had
+                self._run.contents_stored -= 1
+                self._run.contents_failed += 1
+                self._run.backlog += 1
+                row, is_new = failures.failed(self._account_id, message_id, unparsed[message_id], before, now)
+            else:
+                row, is_new = failures.unparsed(self._account_id, message_id, unparsed[message_id], before, now)
+            failed.add(row)
+            self._run.dead_letters += is_new
 
     def _adopt(self) -> None:
         """Loads the rows of packs that were archived by a process which died before it loaded them."""
@@ -239,6 +289,10 @@ class ContentDrain:
                         self._run.months.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m}")
                         rows.add(archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack)
                 rows.flush()
+                failed = RowBuffer(FETCH_FAILURES, spool.write)
+                earlier = self._queries.failures(self._account_id, sorted(missing))
+                self._note_outcomes(sorted(missing), rows.unparsed, earlier, failed)
+                failed.flush()
                 self._run.contents_adopted += rows.count
                 self._run.record(spool)
                 self._load(spool)
@@ -249,27 +303,22 @@ class ContentDrain:
                 )
 
     def _failure(self, message_id: str, error: GmailError, earlier: Failure | None) -> tuple[object, ...]:
-        now = datetime.now(UTC)
-        attempts = (earlier.attempts if earlier else 0) + 1
+        row, is_new = failures.failed(self._account_id, message_id, error, earlier, datetime.now(UTC))
+        self._run.dead_letters += is_new
         if isinstance(error, MessageGoneError):
             # deleted between the state sync and now: the next history says so, and the failure row is then of no interest
             self._run.contents_gone += 1
         else:
             self._run.contents_failed += 1
             logger.warning(
-                "content of message %s of %s could not be fetched (%s); attempt %d, it stays in the backlog",
+                "content of message %s of %s could not be fetched (%s); attempt %d, it stays in the backlog%s",
                 message_id,
                 self._account_id,
                 type(error).__name__,
-                attempts,
+                (earlier.attempts if earlier else 0) + 1,
+                " as a dead letter: `mail-ingest retry` tries it before its week is over" if is_new else "",
             )
-        wait = min(_FIRST_RETRY * 2 ** min(attempts - 1, 12), _LONGEST_RETRY)
-        first = earlier.first_failed_at if earlier else now
-        return (self._account_id, message_id, attempts, type(error).__name__, first, now, now + wait, None)
-
-    def _resolved(self, message_id: str, earlier: Failure) -> tuple[object, ...]:
-        now = datetime.now(UTC)
-        return (self._account_id, message_id, earlier.attempts, "", earlier.first_failed_at, now, None, now)
+        return row
 
     def _report(self) -> None:
         self._on_progress(Progress(self._account_id, "contents", self._attempted, max(self._total, self._attempted)))
@@ -281,52 +330,6 @@ class ContentDrain:
             size_bytes=spool.size_bytes,
             more_follow=more_follow,
         )
-
-
-class _Packs:
-    """The packs of one package. Whatever ends the package, archived bytes are kept: they were paid for."""
-
-    def __init__(self, archive: RawArchive, account_id: str) -> None:
-        self._archive = archive
-        self._account_id = account_id
-        self._open: PackWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def add(self, message: RawMessage, sha256: str) -> str | None:
-        """Archives a message; the path of its pack, None where the archive is off."""
-        if not self._archive.enabled:
-            return None
-        if self._open is None:
-            self._open = self._archive.new_pack(self._account_id)
-        path = self._open.path
-        try:
-            self._open.add(message, sha256)
-            if self._open.messages >= PACK_MESSAGES:
-                self.close()
-        except OSError:
-            self._abandon()
-            raise
-        return path
-
-    def close(self) -> None:
-        if self._open is not None:
-            try:
-                self._open.close()
-            except OSError:
-                self._abandon()
-                raise
-            self._open = None
-
-    def _abandon(self) -> None:
-        """Gives up the open pack, after the archive refused it: a disk is full, a bucket is gone."""
-        if self._open is not None:
-            self._open.abandon()
-            self._open = None
 
 
 def _until(ids: list[str], go_on: Callable[[], bool]) -> Iterator[str]:

@@ -252,7 +252,9 @@ class Engine:
         if run.kind == "none":
             run.kind = "content"
         label_id = self._label_id(account, options.label) if options.label else None
-        if options.months:
+        if options.retry:
+            scope = Scope(failed=True, message_ids=options.message_ids)
+        elif options.months:
             scope = Scope(months=options.months)
         else:
             scope = Scope(since=_later(options.since, account_horizon(account)), label_id=label_id)

@@ -27,6 +27,8 @@ class SyncOptions:
     `since` and `label` (name or id) narrow which content is bought in this run, `months` (such as 2026-05) turn it into
     a backfill of those months; state is complete whatever they say. `accept_shrink`: a person has looked, and the mailbox
     really lost as many messages as a sweep says.
+    `retry` buys only what failed before, at once
+    whatever its next try, and of that `message_ids` alone if there are any.
     """
 
     mode: Mode = "auto"
@@ -36,6 +38,8 @@ class SyncOptions:
     months: tuple[str, ...] = ()
     content: bool = True
     accept_shrink: bool = False
+    retry: bool = False
+    message_ids: tuple[str, ...] = ()
     triggered_by: str = "person"
 
 
@@ -57,7 +61,7 @@ class SyncRun:
     """Counts of one sync as they grow.
 
     `months` are those (such as 2026-05) in which content was stored, `months_listed` those of a backfill whose messages
-    Gmail has listed: of the others nothing is known.
+    Gmail has listed: of the others nothing is known. `dead_letters` are the account's, however long ago they failed.
     """
 
     account_id: str
@@ -81,6 +85,7 @@ class SyncRun:
     contents_gone: int = 0
     backlog: int = 0
     out_of_scope: int = 0
+    dead_letters: int = 0
     is_recorded: bool = False
     months: set[str] = field(default_factory=set)
     months_listed: set[str] = field(default_factory=set)
@@ -166,6 +171,7 @@ class SyncRun:
             "contents_adopted": self.contents_adopted,
             "backlog": self.backlog,
             "out_of_scope": self.out_of_scope,
+            "dead_letters": self.dead_letters,
             "units": total.units,
             "calls": total.calls,
             "refusals": total.refusals,

@@ -34,15 +34,20 @@ class RowBuffer:
     def flush(self) -> None:
         if not self._pending:
             return
-        columns = list(zip(*self._pending, strict=True))
-        self._pending = []
-        try:
-            arrays = [pa.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)]
-        except UnicodeEncodeError:
-            # no parser should let a lone surrogate through; were one to, a single message must not stop the account
-            columns = [tuple(clean(v) if isinstance(v, str) else v for v in values) for values in columns]
-            arrays = [pa.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)]
-        self._write(self._table.name, pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        rows, self._pending = self._pending, []
+        self._write(self._table.name, record_batch(self._schema, rows))
+
+
+def record_batch(schema: pa.Schema, rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+    """Rows, values in the order of the schema, as Arrow columns. Raises what Arrow raises for a value that does not fit."""
+    columns = list(zip(*rows, strict=True))
+    try:
+        arrays = [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
+    except UnicodeEncodeError:
+        # no parser should let a lone surrogate through; were one to, a single message must not stop the account
+        columns = [tuple(clean(v) if isinstance(v, str) else v for v in values) for values in columns]
+        arrays = [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def clean(text: str | None) -> str | None:

@@ -1,14 +1,18 @@
 """A fetched message -> rows of `messages`, `message_recipients`, `attachments` and `message_html`.
 
-Pure but for the buffers it fills. Parsed text is clean already (`mime.message` promises it); Gmail's snippet is cleaned
-here. Nothing here raises on bad mail, whose defects become data.
+Pure but for the rows it collects. Parsed text is clean already (`mime.message` promises it); Gmail's snippet is cleaned
+here. Bad mail does not raise, its defects become data; should the parser raise all the same, or a value not fit its
+column, that message alone gets a row with what is known without parsing, and its name in `unparsed`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import html
-from collections.abc import Callable
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
@@ -16,8 +20,14 @@ import pyarrow as pa
 
 from mail_ingest import mime
 from mail_ingest.gmail.models import RawMessage
-from mail_ingest.sources.batches import RowBuffer, clean
-from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPIENTS, MESSAGES
+from mail_ingest.sources.batches import BATCH_ROWS, clean, record_batch
+from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPIENTS, MESSAGES, Table
+
+logger = logging.getLogger(__name__)
+
+#: The defect of a message that no parser could read, and the parser version of its row: older than every parser.
+UNPARSED = "unparsed"
+UNPARSED_VERSION = 0
 
 #: Text waiting in buffers is handed on at this size, long before 500 rows where messages are large.
 _BUFFERED_CHARACTERS = 8 * 1024 * 1024
@@ -35,9 +45,37 @@ _HEADERS = (
     "authentication-results",
 )
 
+_Row = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _MessageRows:
+    """The rows of one message, and the one that stands in for them where they cannot be made."""
+
+    message_id: str
+    message: list[_Row]
+    recipients: list[_Row]
+    attachments: list[_Row]
+    html: list[_Row]
+    stand_in: list[_Row]
+
+    def of(self, table: Table) -> list[_Row]:
+        if table is MESSAGES:
+            return self.message
+        if table is MESSAGE_RECIPIENTS:
+            return self.recipients
+        return self.attachments if table is ATTACHMENTS else self.html
+
+    def give_up(self) -> None:
+        self.message, self.recipients, self.attachments, self.html = self.stand_in, [], [], []
+
 
 class ContentRows:
-    """Turns raw messages of one account into rows and hands them to `write(table_name, batch)`."""
+    """Turns raw messages of one account into rows and hands them to `write(table_name, batch)`.
+
+    `unparsed` holds, by id, the class of the exception that each message ended in that could not be parsed. Those whose
+    bytes are in no pack get no row at all: a row would end the tries to get them while nothing of them is kept.
+    """
 
     def __init__(
         self,
@@ -48,22 +86,75 @@ class ContentRows:
         keep_headers: bool = False,
     ) -> None:
         self._account_id = account_id
+        self._write = write
         self._keep_html = keep_html
         self._keep_headers = keep_headers
-        self._messages = RowBuffer(MESSAGES, write)
-        self._recipients = RowBuffer(MESSAGE_RECIPIENTS, write, rows=5_000)
-        self._attachments = RowBuffer(ATTACHMENTS, write, rows=5_000)
-        self._html = RowBuffer(MESSAGE_HTML, write, rows=100)
+        self._pending: list[_MessageRows] = []
         self._buffered = 0
-
-    @property
-    def count(self) -> int:
-        return self._messages.count
+        self.count = 0
+        self.unparsed: dict[str, str] = {}
 
     def add(
         self, message: RawMessage, *, fetched_at: datetime, sha256: str, raw_pack: str | None, source: str = "api"
     ) -> None:
-        """Parses one message and buffers its rows."""
+        """Parses one message and keeps its rows. Raises nothing on account of the message."""
+        # what is stored about a message beside its parsed columns
+        stored = (source, fetched_at, sha256, raw_pack)
+        stand_in = [] if raw_pack is None else [self._stand_in(message, stored)]
+        rows = _MessageRows(message.message_id, [], [], [], [], stand_in)
+        try:
+            self._parse(message, stored, rows)
+        except Exception as error:  # noqa: BLE001  one message must never stop an account
+            self._give_up(rows, error)
+        self._pending.append(rows)
+        self.count += 1
+        if len(self._pending) >= BATCH_ROWS or self._buffered > _BUFFERED_CHARACTERS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hands the collected rows on. Afterwards `unparsed` is complete for what was added before."""
+        self._buffered = 0
+        pending, self._pending = self._pending, []
+        try:
+            batches = _batches(pending)
+        except Exception:  # noqa: BLE001  some value of some message does not fit its column: find which
+            for rows in pending:
+                try:
+                    _batches([rows])
+                except Exception as error:  # noqa: BLE001  as above
+                    self._give_up(rows, error)
+            batches = _batches(pending)
+        for table, batch in batches:
+            self._write(table, batch)
+
+    def _give_up(self, rows: _MessageRows, error: Exception) -> None:
+        # the message of the exception may quote mail, its stack does not
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        logger.error(
+            "message %s of %s could not be parsed (%s); its bytes are kept\n%s",
+            rows.message_id,
+            self._account_id,
+            type(error).__name__,
+            stack,
+        )
+        rows.give_up()
+        self.unparsed[rows.message_id] = type(error).__name__
+
+    def _stand_in(self, message: RawMessage, stored: _Row) -> _Row:
+        known = {
+            "account_id": self._account_id,
+            "message_id": message.message_id,
+            "thread_id": clean(message.thread_id),
+            "internal_date": internal_date(message.internal_date_ms),
+            "snippet": clean(message.snippet),
+            "size_bytes": len(message.raw),
+            "defects": _json([UNPARSED]),
+            "parser_version": UNPARSED_VERSION,
+            **dict(zip(("source", "fetched_at", "sha256", "raw_pack"), stored, strict=True)),
+        }
+        return tuple(known.get(column.name) for column in MESSAGES.columns)
+
+    def _parse(self, message: RawMessage, stored: _Row, rows: _MessageRows) -> None:
         parsed = mime.parse(message.raw)
         account_id, message_id = self._account_id, message.message_id
         author = parsed.from_[0] if parsed.from_ else None
@@ -76,7 +167,7 @@ class ContentRows:
         text_source = None
         if text is not None:
             text_source = "plain" if parsed.body_text is not None else "html"
-        self._messages.add(
+        rows.message.append(
             (
                 account_id,
                 message_id,
@@ -103,10 +194,7 @@ class ContentRows:
                 _json(parsed.charsets),
                 _json([*parsed.defects, *_date_defects(message.internal_date_ms, fetched_at)]),
                 mime.PARSER_VERSION,
-                source,
-                fetched_at,
-                sha256,
-                raw_pack,
+                *stored,
             )
         )
         for kind, addresses in (
@@ -118,11 +206,11 @@ class ContentRows:
             ("bcc", parsed.bcc),
         ):
             for position, person in enumerate(addresses):
-                self._recipients.add(
+                rows.recipients.append(
                     (account_id, message_id, kind, position, person.name, person.address, person.group)
                 )
         for part in parsed.attachments:
-            self._attachments.add(
+            rows.attachments.append(
                 (
                     account_id,
                     message_id,
@@ -139,16 +227,18 @@ class ContentRows:
                 )
             )
         if self._keep_html and parsed.body_html is not None:
-            self._html.add((account_id, message_id, parsed.body_html))
+            rows.html.append((account_id, message_id, parsed.body_html))
             self._buffered += len(parsed.body_html)
         self._buffered += len(text or "")
-        if self._buffered > _BUFFERED_CHARACTERS:
-            self.flush()
 
-    def flush(self) -> None:
-        self._buffered = 0
-        for buffer in (self._messages, self._recipients, self._attachments, self._html):
-            buffer.flush()
+
+def _batches(messages: Sequence[_MessageRows]) -> list[tuple[str, pa.RecordBatch]]:
+    batches = []
+    for table in (MESSAGES, MESSAGE_RECIPIENTS, ATTACHMENTS, MESSAGE_HTML):
+        rows = [row for message in messages for row in message.of(table)]
+        if rows:
+            batches.append((table.name, record_batch(table.arrow_schema, rows)))
+    return batches
 
 
 def internal_date(milliseconds: int) -> datetime:

@@ -203,7 +203,7 @@ MESSAGES = Table(
         headers json JSON array of [name, value] of every header in order; null unless asked for.
         charsets json JSON array of the charsets that the message declares.
         defects json JSON array of what is wrong with the message, in stable words.
-        parser_version int Version of the parser that made these columns.
+        parser_version int Version of the parser that made these columns; 0 where none could read the message.
         source text api or takeout: where the bytes came from.
         fetched_at time When the content was stored.
         sha256 text SHA-256 of the raw bytes, hex.
@@ -275,17 +275,19 @@ MESSAGE_MONTHS = Table(
 
 FETCH_FAILURES = Table(
     "fetch_failures",
-    "One row per message whose fetch failed, kept with resolved_at once its content is stored after all.",
+    "One row per message that could not be fetched or parsed, kept with resolved_at once its content is stored after all.",
     ("account_id", "message_id"),
     _columns("""
         account_id text Account that holds the message.
         message_id text Gmail's id of the message.
-        attempts int Fetches tried so far.
-        error_class text Class of the last error.
+        attempts int Fetches tried so far; each of them is several requests.
+        error_class text Class of the last error; ParseError where the bytes came and no parser could read them.
         first_failed_at time When a fetch first failed.
         last_failed_at time When a fetch last failed.
-        next_try_at time Not tried again before this moment.
+        next_try_at time Not tried again before this moment; null where only another parser can help (see reparse).
         resolved_at time When the content was stored after all; null while it is missing.
+        reason text Gmail's own word for the last failure, such as backendError, or the exception that ended the parser.
+        parked_at time When the message became a dead letter, which is tried once a week; null before.
     """),
 )
 

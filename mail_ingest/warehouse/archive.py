@@ -78,12 +78,12 @@ class PackWriter:
             (
                 self._account_id,
                 message.message_id,
-                message.thread_id,
+                _text(message.thread_id),
                 message.internal_date_ms,
-                sorted(message.label_ids),
+                sorted(_text(label_id) for label_id in message.label_ids),
                 message.history_id,
                 message.size_estimate,
-                message.snippet.encode("utf-8", "replace").decode(),
+                _text(message.snippet),
                 sha256,
                 compressed,
             )
@@ -193,6 +193,11 @@ class RawArchive:
                     row = parquet.read_row_group(group).slice(ids.index(message_id), 1).to_pylist()[0]
                     return _message(row)
         return None
+
+
+def _text(value: str) -> str:
+    """The text without lone surrogates, which no file can hold: one message must not spoil its pack."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _message(row: dict[str, Any]) -> ArchivedMessage:

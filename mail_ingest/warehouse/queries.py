@@ -34,15 +34,17 @@ class Scope:
 
     `since` compares the arrival time that Gmail's ids carry where they are 16 hex digits; other ids are always inside.
     `label_id` keeps to messages that carry the label now, `months` (such as 2026-05) to those that a listing of these
-    months found.
+    months found, `failed` to those that could not be fetched before, `message_ids` to these.
     """
 
     since: datetime | None = None
     label_id: str | None = None
     months: tuple[str, ...] = ()
+    failed: bool = False
+    message_ids: tuple[str, ...] = ()
 
     def condition(self) -> tuple[str, list[object]]:
-        """SQL on `s` (message_states) and its parameters."""
+        """SQL on `s` (message_states) and `f` (fetch_failures, unresolved ones), and its parameters."""
         parts, values = ["true"], list[object]()
         if self.since is not None:
             parts.append("(length(s.message_id) <> 16 or s.message_id >= ?)")
@@ -56,16 +58,25 @@ class Scope:
                 "where mm.month in (select unnest(cast(? as varchar[]))))"
             )
             values.append(list(self.months))
+        if self.failed:
+            parts.append("f.message_id is not null")
+        if self.message_ids:
+            parts.append("s.message_id in (select unnest(cast(? as varchar[])))")
+            values.append(list(self.message_ids))
         return " and ".join(parts), values
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Live messages without content: `due` can be fetched now, `waiting` failed and wait for their next try."""
+    """Live messages without content: `due` can be fetched now, `waiting` failed and wait for their next try.
+
+    `dead` of those that are due are dead letters.
+    """
 
     due: int
     waiting: int
     out_of_scope: int
+    dead: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,19 @@ class Failure:
 
     attempts: int
     first_failed_at: datetime
+    parked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A live message that failed so often that it is tried on the slow schedule alone."""
+
+    message_id: str
+    attempts: int
+    error_class: str
+    reason: str
+    parked_at: datetime
+    next_try_at: datetime | None
 
 
 class Queries:
@@ -128,16 +152,17 @@ class Queries:
 
     def backlog(
         self, account_id: str, scope: Scope, *, limit: int, now: datetime, failed_before: datetime | None = None
-    ) -> list[tuple[str, str]]:
-        """Ids (message, thread) to fetch next, newest arrivals first, at most `limit`.
+    ) -> list[tuple[str, int]]:
+        """Ids to fetch next with their rank, at most `limit`: those that never failed (0), newest arrivals first, then
+        those that did (1), then dead letters (2).
 
         What failed waits for its next try, or only has to have failed before `failed_before`.
         """
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             return connection.execute(
-                f"select s.message_id, s.thread_id {_MISSING} and {condition} and {_IS_DUE} "
-                "order by length(s.message_id) desc, s.message_id desc limit ?",
+                f"select s.message_id, {_RANK} as rank {_MISSING} and {condition} and {_IS_DUE} "
+                "order by rank, length(s.message_id) desc, s.message_id desc limit ?",
                 [account_id, *values, now, failed_before, limit],
             ).fetchall()
 
@@ -148,11 +173,11 @@ class Queries:
         with self._warehouse.open() as connection:
             row = connection.execute(
                 "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
-                "count(*) filter (where not inside) from (select "
-                f"({condition}) as inside, {_IS_DUE} as is_due {_MISSING}) as missing",
+                "count(*) filter (where not inside), count(*) filter (where inside and is_due and rank = 2) from (select "
+                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {_MISSING}) as missing",
                 [*values, now, failed_before, account_id],
             ).fetchone()
-        return Backlog(*row) if row else Backlog(0, 0, 0)
+        return Backlog(*row) if row else Backlog(0, 0, 0, 0)
 
     def backlog_by_month(self, account_id: str, months: Sequence[str]) -> dict[str, int]:
         """Live messages without content in months that were listed, by month; months without any are left out."""
@@ -183,21 +208,42 @@ class Queries:
         """Unresolved failures of these messages, by id."""
         with self._warehouse.open() as connection:
             rows = connection.execute(
-                "select message_id, attempts, first_failed_at from gmail.fetch_failures where account_id = ? "
+                "select message_id, attempts, first_failed_at, parked_at from gmail.fetch_failures where account_id = ? "
                 "and resolved_at is null and message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, list(message_ids)],
             ).fetchall()
-        return {row[0]: Failure(row[1], _aware(row[2]) or datetime.now(UTC)) for row in rows}
+        return {row[0]: Failure(row[1], _aware(row[2]) or datetime.now(UTC), _aware(row[3])) for row in rows}
 
     def unresolved_failures(self, account_id: str) -> int:
+        """Live messages that could not be fetched or parsed, dead letters included."""
         with self._warehouse.open() as connection:
-            row = connection.execute(
-                "select count(*) from gmail.fetch_failures f "
-                "inner join gmail.message_states s on s.account_id = f.account_id and s.message_id = f.message_id "
-                "where f.account_id = ? and f.resolved_at is null and not s.is_deleted",
-                [account_id],
-            ).fetchone()
+            row = connection.execute(f"select count(*) {_FAILED}", [account_id]).fetchone()
         return int(row[0]) if row else 0
+
+    def failed_ids(self, account_id: str, message_ids: Sequence[str]) -> set[str]:
+        """Which of these are live messages that could not be fetched or parsed."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                f"select f.message_id {_FAILED} and f.message_id in (select unnest(cast(? as varchar[])))",
+                [account_id, list(message_ids)],
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def count_dead_letters(self, account_id: str) -> int:
+        """Live messages that are dead letters, unparsed ones included."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(f"select count(*) {_FAILED} and f.parked_at is not null", [account_id]).fetchone()
+        return int(row[0]) if row else 0
+
+    def dead_letters(self, account_id: str, limit: int) -> list[DeadLetter]:
+        """The dead letters that were parked last, at most `limit`."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select f.message_id, f.attempts, f.error_class, f.reason, f.parked_at, f.next_try_at "
+                f"{_FAILED} and f.parked_at is not null order by f.parked_at desc, f.message_id limit ?",
+                [account_id, limit],
+            ).fetchall()
+        return [DeadLetter(row[0], row[1], row[2], row[3], row[4].astimezone(UTC), _aware(row[5])) for row in rows]
 
     def ids_without_content(self, account_id: str, message_ids: Sequence[str]) -> set[str]:
         """Which of these messages are known, live or deleted, and have no content stored."""
@@ -272,6 +318,14 @@ _MISSING = (
     "where s.account_id = ? and not s.is_deleted and m.message_id is null"
 )
 
+
+_FAILED = (
+    "from gmail.fetch_failures f "
+    "inner join gmail.message_states s on s.account_id = f.account_id and s.message_id = f.message_id "
+    "where f.account_id = ? and f.resolved_at is null and not s.is_deleted"
+)
+
+_RANK = "case when f.message_id is null then 0 when f.parked_at is null then 1 else 2 end"
 
 _IS_DUE = "(f.next_try_at is null or f.next_try_at <= ? or coalesce(f.last_failed_at < ?, false))"
 

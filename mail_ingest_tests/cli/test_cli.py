@@ -312,7 +312,60 @@ def test_logs_can_be_json_lines(registered: Run, box: Mailbox) -> None:
     assert any("has expired" in line["message"] for line in lines)
 
 
+def test_dead_letters_are_shown_and_retried_and_fail_nothing(registered: Run, box: Mailbox, gmail: Simulator) -> None:
+    box.generate(4, seed=1)
+    broken = sorted(box.messages())[1]
+    gmail.fail_next(status=404, reason="notFound", method="messages.get", message_id=broken, times=5)
+    assert registered("sync").returncode == 0
+    for _ in range(3):
+        assert registered("retry").returncode == 0
+    parked = json.loads(registered("retry", ADDRESS, "--message-id", broken, "--json").stdout)
+    assert [(run["outcome"], run["dead_letters"]) for run in parked["runs"]] == [("partial", 1)]
+
+    quiet = registered("sync", "--json")
+    assert quiet.returncode == 0
+    assert json.loads(quiet.stdout)["runs"][0]["outcome"] == "partial"
+    [account] = json.loads(registered("status", "--json").stdout)["accounts"]
+    assert (account["dead_letters"], account["failures"], account["backlog"]) == (1, 1, 1)
+    [letter] = account["dead_letter_messages"]
+    assert (letter["message_id"], letter["attempts"], letter["reason"]) == (broken, 5, "notFound")
+    assert "dead letters" in registered("status").stdout
+
+    done = registered("retry", "--message-id", broken, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["runs"][0]["contents_stored"] == 1
+    assert "no message was waiting" in registered("retry").stdout
+
+
+@pytest.mark.parametrize("arguments", [["retry", "--message-id", "18a0000000000000"], ["retry", "nobody@example.com"]])
+def test_a_retry_of_what_did_not_fail_is_wrong_usage(
+    registered: Run, box: Mailbox, gmail: Simulator, arguments: list[str]
+) -> None:
+    box.generate(2, seed=1)
+    assert registered("sync").returncode == 0
+    gmail.reset_ledger()
+
+    done = registered(*arguments)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert gmail.calls() == 0
+
+
+def test_a_retry_that_another_process_stops_exits_with_three(
+    registered: Run, environment: dict[str, str], box: Mailbox
+) -> None:
+    box.generate(2, seed=1)
+
+    with Locks(Path(environment["MAIL_INGEST_HOME"]) / "locks").hold(f"content:{ADDRESS}"):
+        done = registered("retry", "--wait", "0.5", "--json")
+
+    assert done.returncode == 3
+
+
 def test_help_names_every_command_and_every_option(run: Run) -> None:
-    assert all(name in run("--help").stdout for name in ("account", "sync", "status", "verify", "simulator"))
+    assert all(name in run("--help").stdout for name in ("account", "sync", "status", "verify", "retry", "simulator"))
+    options = run("retry", "--help").stdout
+    assert all(name in options for name in ("--message-id", "--wait", "--json"))
     options = run("sync", "--help").stdout
     assert all(name in options for name in ("--mode", "--max-messages", "--since", "--label", "--wait", "--json"))

@@ -44,6 +44,13 @@ CORRUPTIONS: dict[str, list[tuple[str, int]]] = {
             ),
             1,
         ),
+        (
+            (
+                "insert into gmail.fetch_failures (account_id, message_id, attempts, error_class, parked_at) "
+                "select account_id, message_id, 1, 'ParseError', now() from gmail.message_states where not is_deleted limit 1"
+            ),
+            1,
+        ),
     ],
     "gmail/label_events:key_is_unique": [
         ("insert into gmail.label_events select * from gmail.label_events limit 1", 1),

@@ -1,5 +1,5 @@
 -- table: gmail.fetch_failures
--- catches: live messages whose content failed to come at least five times.
+-- catches: dead letters: live messages whose content failed to come at least five times, or could not be parsed.
 -- severity: warn
 select
     failures.account_id,
@@ -10,5 +10,5 @@ inner join gmail.message_states as states
     on failures.account_id = states.account_id
     and failures.message_id = states.message_id
 where failures.resolved_at is null
-    and failures.attempts >= 5
+    and (failures.attempts >= 5 or failures.parked_at is not null)
     and not states.is_deleted

@@ -1,0 +1,64 @@
+"""`mail-ingest retry`: another try for what failed, without waiting for its time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mail_ingest.cli.output import ProgressReport, print_json, say
+from mail_ingest.cli.syncing import AsJson, Wait, exit_code, open_engine, report
+from mail_ingest.errors import ConfigError
+from mail_ingest.ingest import SyncOptions, SyncRun
+
+if TYPE_CHECKING:
+    from mail_ingest.accounts import Account
+    from mail_ingest.ingest import Engine
+
+
+def retry(
+    address: Annotated[str | None, typer.Argument(help="One mailbox; all active ones without it.")] = None,
+    message_id: Annotated[
+        list[str] | None,
+        typer.Option(help="Gmail's id of a message; may be repeated. Every failed message without it."),
+    ] = None,
+    wait: Wait = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Tries messages that failed again at once, dead letters included, and nothing else.
+
+    States are brought up to date first. What still fails stays a dead letter, and is no failure of its account.
+    """
+    engine = open_engine(wait)
+    accounts = engine.accounts([address] if address else [])
+    if not accounts:
+        raise ConfigError("there is no active account; `mail-ingest account list` shows why")
+    engine.check_warehouse()
+    wanted = tuple(dict.fromkeys(message_id or ()))
+    if wanted:
+        accounts = _accounts_with(engine, accounts, wanted)
+    options = SyncOptions(retry=True, message_ids=wanted)
+    with ProgressReport(live=False if as_json else None) as progress:
+        runs = engine.sync(
+            accounts, options, on_progress=progress, on_done=lambda run: None if as_json else report(run)
+        )
+    if as_json:
+        print_json({"runs": [run.as_json() for run in runs], "units": sum(run.spent.total().units for run in runs)})
+    elif not any(_did_something(run) for run in runs):
+        say("no message was waiting for another try")
+    raise typer.Exit(exit_code(runs))
+
+
+def _accounts_with(engine: Engine, accounts: list[Account], wanted: tuple[str, ...]) -> list[Account]:
+    """The accounts in which any of these messages failed. Raises ConfigError for a message that failed in none."""
+    failed = {account.account_id: engine.queries.failed_ids(account.account_id, wanted) for account in accounts}
+    unknown = set(wanted).difference(*failed.values())
+    if unknown:
+        raise ConfigError(
+            f"--message-id {min(unknown)!r}: no message of that id failed; `mail-ingest status --json` lists dead letters"
+        )
+    return [account for account in accounts if failed[account.account_id]]
+
+
+def _did_something(run: SyncRun) -> bool:
+    return bool(run.error or run.contents_stored or run.contents_failed or run.contents_gone)
