@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from pathlib import Path
 
 import orjson
 
@@ -60,6 +62,14 @@ def assert_contents_equal(engine: Engine, box: Mailbox) -> None:
         archived = engine.archive.read_message(stored[some][1] or "", some)
         assert archived is not None
         assert archived.message.raw == box.raw(some)
+
+
+def damage(pack: Path) -> None:
+    """Changes bytes inside every message of a pack; its footer stays whole, so that it can still be opened."""
+    content = bytearray(pack.read_bytes())
+    for found in re.finditer(re.escape(b"\x28\xb5\x2f\xfd"), bytes(content)):  # where a compressed message begins
+        content[found.start() + 12 : found.start() + 60] = bytes(48)
+    pack.write_bytes(content)
 
 
 def assert_true_to_gmail(engine: Engine, box: Mailbox) -> None:

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-
 from mail_ingest.errors import GmailError, MessageGoneError, ServerError, UnreadableAnswerError
 from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.ingest import failures
@@ -30,7 +28,7 @@ from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
 from mail_ingest.sources.landing import CONTENT_SOURCE, landing_source
 from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_MONTHS
-from mail_ingest.warehouse.archive import RawArchive
+from mail_ingest.warehouse.archive import DamagedPackError, RawArchive
 from mail_ingest.warehouse.locks import Locks
 from mail_ingest.warehouse.pipeline import Pipelines
 from mail_ingest.warehouse.queries import Failure, Queries, Scope
@@ -269,38 +267,35 @@ class ContentDrain:
             if pack in loaded:
                 continue
             try:
-                ids = self._archive.message_ids(pack)
-            except (OSError, pa.ArrowException) as error:
-                logger.error(
-                    "pack %s of the raw archive cannot be read (%s); it is set aside as .damaged and what only it held is "
-                    "fetched again",
-                    pack,
-                    type(error).__name__,
-                )
+                self._adopt_pack(pack)
+            except DamagedPackError as error:
+                logger.error("%s; it is set aside as .damaged and what only it held is fetched again", error)
                 self._archive.set_aside(pack)
-                continue
-            missing = self._queries.ids_without_content(self._account_id, ids)
-            if not missing:
-                continue
-            with Spool(self._spool_folder) as spool:
-                rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
-                for archived in self._archive.read_pack(pack):
-                    if archived.message.message_id in missing:
-                        self._run.months.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m}")
-                        rows.add(archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack)
-                rows.flush()
-                failed = RowBuffer(FETCH_FAILURES, spool.write)
-                earlier = self._queries.failures(self._account_id, sorted(missing))
-                self._note_outcomes(sorted(missing), rows.unparsed, earlier, failed)
-                failed.flush()
-                self._run.contents_adopted += rows.count
-                self._run.record(spool)
-                self._load(spool)
-                logger.info(
-                    "adopted %d messages of %s from an archived pack that had not been loaded",
-                    rows.count,
-                    self._account_id,
-                )
+
+    def _adopt_pack(self, pack: str) -> None:
+        """Loads what only this pack holds. Raises DamagedPackError; then nothing of it is loaded."""
+        missing = self._queries.ids_without_content(self._account_id, self._archive.message_ids(pack))
+        if not missing:
+            return
+        with Spool(self._spool_folder) as spool:
+            rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
+            for archived in self._archive.read_pack(pack):
+                if archived.message.message_id in missing:
+                    if not archived.is_intact:
+                        raise DamagedPackError(pack, "other bytes than were archived")
+                    self._run.months.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m}")
+                    rows.add(archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack)
+            rows.flush()
+            failed = RowBuffer(FETCH_FAILURES, spool.write)
+            earlier = self._queries.failures(self._account_id, sorted(missing))
+            self._note_outcomes(sorted(missing), rows.unparsed, earlier, failed)
+            failed.flush()
+            self._run.contents_adopted += rows.count
+            self._run.record(spool)
+            self._load(spool)
+            logger.info(
+                "adopted %d messages of %s from an archived pack that had not been loaded", rows.count, self._account_id
+            )
 
     def _failure(self, message_id: str, error: GmailError, earlier: Failure | None) -> tuple[object, ...]:
         row, is_new = failures.failed(self._account_id, message_id, error, earlier, datetime.now(UTC))

@@ -8,11 +8,12 @@ relative to the archive's root, and sort by time of writing.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +55,18 @@ class ArchivedMessage:
 
     message: RawMessage
     sha256: str
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether these are the bytes that were archived: the frames have no checksum, flipped bits give other mail."""
+        return hashlib.sha256(self.message.raw).hexdigest() == self.sha256
+
+
+class DamagedPackError(Exception):
+    """A pack cannot be read, or holds other bytes than were put into it. Its text holds nothing of the mail."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(f"pack {path} of the raw archive cannot be read ({cause})")
 
 
 class PackWriter:
@@ -171,21 +184,25 @@ class RawArchive:
         return [str(path)[len(self._root) + 1 :] for path in found]
 
     def read_pack(self, path: str) -> Iterator[ArchivedMessage]:
-        """The messages of a pack in order, one row group in memory at a time."""
-        with self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+        """The messages of a pack in order, one row group in memory at a time.
+
+        Raises DamagedPackError, or FileNotFoundError. Whether the bytes are the right ones is the caller's to ask.
+        """
+        with _damage_told(path), self._filesystem.open(f"{self._root}/{path}", "rb") as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 for row in parquet.read_row_group(group).to_pylist():
                     yield _message(row)
 
     def message_ids(self, path: str) -> list[str]:
-        with self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+        """The ids of a pack's messages, in order. Raises as `read_pack`."""
+        with _damage_told(path), self._filesystem.open(f"{self._root}/{path}", "rb") as file:
             ids: list[str] = pq.ParquetFile(file).read(columns=["message_id"]).column(0).to_pylist()
             return ids
 
     def read_message(self, path: str, message_id: str) -> ArchivedMessage | None:
-        """One message out of a pack, None where the pack does not hold it."""
-        with self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+        """One message out of a pack, None where the pack does not hold it. Raises as `read_pack`."""
+        with _damage_told(path), self._filesystem.open(f"{self._root}/{path}", "rb") as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 ids = parquet.read_row_group(group, columns=["message_id"]).column(0).to_pylist()
@@ -193,6 +210,16 @@ class RawArchive:
                     row = parquet.read_row_group(group).slice(ids.index(message_id), 1).to_pylist()[0]
                     return _message(row)
         return None
+
+
+@contextmanager
+def _damage_told(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, zstandard.ZstdError) as error:
+        raise DamagedPackError(path, type(error).__name__) from None
 
 
 def _text(value: str) -> str:

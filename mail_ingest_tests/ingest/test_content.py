@@ -15,7 +15,7 @@ import pytest
 from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.truth import assert_true_to_gmail, sync
+from mail_ingest_tests.truth import assert_true_to_gmail, damage, sync
 
 
 def test_content_equals_the_mailbox_byte_for_byte(engine: Engine, box: Mailbox) -> None:
@@ -256,6 +256,25 @@ def test_a_damaged_pack_is_set_aside_and_what_it_held_is_bought_again(
 
     assert run.contents_stored == 6
     assert [path.name for path in folder.iterdir()] == ["20260101T000000000000-00000000.parquet.damaged"]
+    assert_true_to_gmail(engine, box)
+
+
+def test_a_pack_that_is_damaged_inside_is_set_aside_and_what_it_held_is_bought_again(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    """Its footer is whole, so that only reading the messages shows the damage."""
+    box.generate(6, seed=29)
+    sync(engine)
+    with engine.warehouse.open() as connection:
+        connection.execute("delete from gmail.messages")
+    [pack] = Path(engine.settings.raw).rglob("*.parquet")
+    damage(pack)
+    gmail.reset_ledger()
+
+    run = sync(engine)
+
+    assert (run.contents_stored, run.contents_adopted) == (6, 0)
+    assert pack.with_name(pack.name + ".damaged").exists()
     assert_true_to_gmail(engine, box)
 
 
