@@ -33,6 +33,7 @@ app.command("sync")(syncing.sync)
 app.command("status")(syncing.status)
 app.command("verify")(syncing.verify)
 app.command("retry")(mending.retry)
+app.command("reparse")(mending.reparse)
 app.command("simulator")(serving.simulator)
 
 

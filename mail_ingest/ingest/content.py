@@ -45,7 +45,7 @@ PACKAGE_SECONDS = 300.0
 TIDY_PACKAGES = 20
 
 #: Whoever waits for the lock asks for it every 50 ms: a sync of new mail must not wait for the whole of a long backfill.
-_TURN_S = 0.1
+TURN_S = 0.1
 #: What `Queries.backlog` ranks last.
 _DEAD = 2
 
@@ -107,7 +107,7 @@ class ContentDrain:
         with lean_heap() as tidy:
             while self._one_package():
                 tidy()
-                time.sleep(_TURN_S)
+                time.sleep(TURN_S)
 
     def list_months(self, queries: Mapping[str, str]) -> None:
         """Notes which messages belong to months: those that Gmail lists for each month's query, one month after another.

@@ -29,6 +29,7 @@ from mail_ingest.ingest.content import ContentDrain, ContentOptions
 from mail_ingest.ingest.cursor import Cursor
 from mail_ingest.ingest.heap import share_one_heap
 from mail_ingest.ingest.months import month_query
+from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.ingest.state import StateSync
@@ -274,6 +275,14 @@ class Engine:
             newest_first = sorted(options.months, reverse=True)
             drain.list_months({month: month_query(month, self.settings.content_start) for month in newest_first})
         drain.run()
+        if options.retry:
+            # what came and could not be parsed is in the archive, not in the backlog
+            unparsed = Reparse(
+                self, account.account_id, on_progress, message_ids=options.message_ids, only_unparsed=True
+            ).run()
+            run.contents_adopted += unparsed.parsed
+            run.dead_letters -= unparsed.parsed
+            run.outcome = "partial" if run.backlog > 0 or run.dead_letters > 0 else "success"
 
     def _label_id(self, account: Account, label: str) -> str:
         for stored in self.queries.labels(account.account_id).values():

@@ -95,13 +95,25 @@ class ContentRows:
         self.unparsed: dict[str, str] = {}
 
     def add(
-        self, message: RawMessage, *, fetched_at: datetime, sha256: str, raw_pack: str | None, source: str = "api"
+        self,
+        message: RawMessage,
+        *,
+        fetched_at: datetime,
+        sha256: str,
+        raw_pack: str | None,
+        source: str = "api",
+        stand_in: bool = True,
     ) -> None:
-        """Parses one message and keeps its rows. Raises nothing on account of the message."""
+        """Parses one message and keeps its rows. Raises nothing on account of the message.
+
+        Without `stand_in` a message that cannot be parsed gets no row.
+        """
         # what is stored about a message beside its parsed columns
         stored = (source, fetched_at, sha256, raw_pack)
-        stand_in = [] if raw_pack is None else [self._stand_in(message, stored)]
-        rows = _MessageRows(message.message_id, [], [], [], [], stand_in)
+        has_stand_in = stand_in and raw_pack is not None
+        rows = _MessageRows(
+            message.message_id, [], [], [], [], [self._stand_in(message, stored)] if has_stand_in else []
+        )
         try:
             self._parse(message, stored, rows)
         except Exception as error:  # noqa: BLE001  one message must never stop an account

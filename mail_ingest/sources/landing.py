@@ -17,11 +17,26 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource, DltSource
 
-from mail_ingest.sources.tables import DATASET, LANDING_TABLES, Table
+from mail_ingest.sources.tables import (
+    ATTACHMENTS,
+    DATASET,
+    LANDING_TABLES,
+    MESSAGE_HTML,
+    MESSAGE_RECIPIENTS,
+    Table,
+)
 
-#: Names of the two sources; a source's name is also its dlt schema's and the section its cursors live in.
+#: Names of the sources; a source's name is also its dlt schema's and the section its cursors live in.
 STATE_SOURCE = "gmail_state"
 CONTENT_SOURCE = "gmail_content"
+#: Content again, by a newer parser: its rows replace those that are there.
+REPARSE_SOURCE = "gmail_reparse"
+#: By table of parts: the rest of a key that no part has, and SQL that is true for all other rows.
+_PLACEHOLDERS: dict[str, tuple[tuple[object, ...], str]] = {
+    MESSAGE_RECIPIENTS.name: (("", -1), "position >= 0"),
+    ATTACHMENTS.name: (("-",), "part_id <> '-'"),
+    MESSAGE_HTML.name: ((), "body_html IS NOT NULL"),
+}
 
 _BY_NAME = {table.name: table for table in LANDING_TABLES}
 
@@ -54,21 +69,23 @@ def landing_source(
     @dlt.source(name=name, max_table_nesting=0)
     def source() -> Iterator[DltResource]:
         for table_name in tables:
-            yield _resource(_BY_NAME[table_name], read, staging)
+            yield _resource(_BY_NAME[table_name], read, staging, replaces=name == REPARSE_SOURCE)
         if cursors:
             yield dlt.resource(set_cursors, name="cursors")
 
     return source()
 
 
-def _resource(table: Table, read: ReadBatches, staging: str) -> DltResource:
+def _resource(table: Table, read: ReadBatches, staging: str, *, replaces: bool) -> DltResource:
     def batches() -> Iterator[pa.Table]:
         yield from read(table.name)
 
     disposition: dict[str, Any] = {"disposition": "merge", "strategy": "delete-insert"}
-    guard = merge_guard(table, staging)
+    guard = "" if replaces else merge_guard(table, staging)
     if guard:
         disposition["source_filter"] = guard
+    if replaces and table.name in _PLACEHOLDERS:
+        disposition |= replaced_parts(table, staging)
     columns: dict[str, dict[str, Any]] = {
         column.name: {"data_type": "json"} for column in table.columns if column.kind == "json"
     }
@@ -82,6 +99,28 @@ def _resource(table: Table, read: ReadBatches, staging: str) -> DltResource:
         columns=columns,
     )
     return resource
+
+
+def replaced_parts(table: Table, staging: str) -> dict[str, str]:
+    """Merge options with which the staged parts (recipients, attachments, HTML) of a message replace all that it has.
+
+    A merge by key alone deletes the keys that come again, and a newer parser may yield fewer: the third recipient of a
+    message would stay for ever where there are two now. dlt's `destination_scope` deletes what it selects instead, in the
+    transaction that inserts the staged rows: here, every part of each message that is staged in the same table. A message
+    with no part left is staged with a placeholder, which `source_filter` keeps from being inserted. Scopes that name
+    another staging table do not work, dlt merges a table before the next one is staged; `hard_delete` would need a column
+    in every landing table, and a row for each key that goes.
+    """
+    return {
+        "destination_scope": f"(account_id, message_id) IN (SELECT account_id, message_id FROM {staging}.{table.name})",
+        "source_filter": _PLACEHOLDERS[table.name][1],
+    }
+
+
+def placeholder(table: Table, account_id: str, message_id: str) -> tuple[object, ...]:
+    """The row that stands for a message in the staging table of its parts, and never leaves it."""
+    key = (account_id, message_id, *_PLACEHOLDERS[table.name][0])
+    return (*key, *[None] * (len(table.columns) - len(key)))
 
 
 def merge_guard(table: Table, staging: str) -> str:

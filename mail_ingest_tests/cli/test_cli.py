@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from mail_ingest.simulator import Mailbox, Simulator
@@ -363,8 +364,37 @@ def test_a_retry_that_another_process_stops_exits_with_three(
     assert done.returncode == 3
 
 
+def test_a_reparse_says_what_it_did_and_what_it_could_not(
+    registered: Run, box: Mailbox, gmail: Simulator, environment: dict[str, str]
+) -> None:
+    box.generate(3, seed=1)
+    assert registered("sync", "--max-messages", "1", MAIL_INGEST_RAW="off").returncode == 0
+    assert registered("sync").returncode == 0
+    with duckdb.connect(str(Path(environment["MAIL_INGEST_HOME"]) / "warehouse.duckdb")) as connection:
+        connection.execute("update gmail.messages set parser_version = 0")
+    gmail.reset_ledger()
+
+    held = Locks(Path(environment["MAIL_INGEST_HOME"]) / "locks")
+    with held.hold(f"content:{ADDRESS}"):
+        assert registered("reparse", "--wait", "0.2").returncode == 3
+    done = registered("reparse", "--json")
+    assert done.returncode == 0, done.stderr
+    [account] = json.loads(done.stdout)["accounts"]
+    assert (account["parsed"], account["without_bytes"], account["unreadable"]) == (2, 1, 0)
+    assert "buys again" in registered("reparse", ADDRESS).stdout
+    assert registered("reparse", "nobody@example.com").returncode == 2
+    assert gmail.calls() == 0
+
+    with duckdb.connect(str(Path(environment["MAIL_INGEST_HOME"]) / "warehouse.duckdb")) as connection:
+        connection.execute("update gmail.messages set parser_version = 0, raw_pack = raw_pack || '.lost'")
+    assert registered("reparse").returncode == 1
+
+
 def test_help_names_every_command_and_every_option(run: Run) -> None:
-    assert all(name in run("--help").stdout for name in ("account", "sync", "status", "verify", "retry", "simulator"))
+    assert all(
+        name in run("--help").stdout
+        for name in ("account", "sync", "status", "verify", "retry", "reparse", "simulator")
+    )
     options = run("retry", "--help").stdout
     assert all(name in options for name in ("--message-id", "--wait", "--json"))
     options = run("sync", "--help").stdout
