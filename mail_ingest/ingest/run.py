@@ -26,9 +26,8 @@ class SyncOptions:
 
     `since` and `label` (name or id) narrow which content is bought in this run, `months` (such as 2026-05) turn it into
     a backfill of those months; state is complete whatever they say. `accept_shrink`: a person has looked, and the mailbox
-    really lost as many messages as a sweep says.
-    `retry` buys only what failed before, at once
-    whatever its next try, and of that `message_ids` alone if there are any.
+    really lost as many messages as a sweep says. `retry` buys only what failed before, at once whatever its next try, and
+    of that `message_ids` alone if there are any.
     """
 
     mode: Mode = "auto"
