@@ -78,12 +78,11 @@ class HookHandle:
     def matches(self, call: Call) -> bool:
         return self.method in (None, call.method) and self.account in (None, call.account)
 
-    def run(self, call: Call) -> None:
+    def run(self, call: Call, answer: bytes | None = None) -> None:
+        """Calls the function with as much as it takes: nothing, the call, or the call and the body of the answer."""
         self.runs += 1
-        if inspect.signature(self.hook).parameters:
-            self.hook(call)
-        else:
-            self.hook()
+        taken = len(inspect.signature(self.hook).parameters)
+        self.hook(*(call, answer)[:taken])
 
 
 @dataclass(slots=True)

@@ -180,7 +180,11 @@ class Simulator:
 
     def after(self, method: str | None, hook: Hook, *, account: str | None = None, times: int | None = None,
               after: int = 0) -> HookHandle:  # fmt: skip
-        """The same, when the answer is made but not sent yet."""
+        """The same, when the answer is made but not sent yet.
+
+        A function that takes two arguments gets the answer's body as well: bytes, or None where there is no whole answer
+        of status 200.
+        """
         return self._hook(self.world.disturbances.after, method, hook, account, times, after)
 
     def _hook(self, hooks: list[HookHandle], method: str | None, hook: Hook, account: str | None, times: int | None,

@@ -24,6 +24,8 @@ class Switches:
     """Neighbours in `messages.list` pages change places here and there."""
     page_by_offset: bool = False
     """Page tokens are offsets, so that mail arriving during a walk repeats ids and mail leaving skips some."""
+    page_limit: int = 500
+    """The most that a page holds, whatever was asked for: many pages without many messages."""
     spam_trash_needs_flag: bool = False
     """`in:spam`, `in:trash` and `labelIds=SPAM` find nothing without `includeSpamTrash`."""
     date_bounds: Literal["inclusive", "exclusive"] = "inclusive"

@@ -197,6 +197,30 @@ def test_a_hook_after_a_call_runs_when_the_answer_is_made(gmail: Simulator, box:
     assert (first["messagesTotal"], second["messagesTotal"]) == (0, 1)
 
 
+def test_a_hook_after_a_call_may_ask_for_what_was_answered(gmail: Simulator, box: Mailbox, client: Client) -> None:
+    heard: list[tuple[Call, bytes | None]] = []
+    gmail.after(None, lambda call, answer: heard.append((call, answer)))
+
+    answer = client.get("profile")
+    gmail.fail_next(kind="truncate")
+    with pytest.raises(http.client.HTTPException):
+        client.get("profile")
+    client = Client(gmail.url, box.token)
+    client.get("messages/18f0000000000000")
+
+    assert [call.method for call, _ in heard] == ["getProfile", "getProfile", "messages.get"]
+    assert heard[0][1] == answer.data
+    assert [body for _, body in heard[1:]] == [None, None]
+
+
+def test_a_page_holds_no_more_than_the_switch_allows(gmail: Simulator, box: Mailbox, client: Client) -> None:
+    gmail.page_limit = 2
+    ids = {box.add() for _ in range(5)}
+
+    assert len(client.get("messages", maxResults=500).json["messages"]) == 2
+    assert {item["id"] for item in client.pages("messages", "messages", maxResults=500)} == ids
+
+
 def test_pages_by_offset_repeat_and_skip_when_mail_moves(gmail: Simulator, box: Mailbox, client: Client) -> None:
     gmail.page_by_offset = True
     ids = [box.add() for _ in range(4)]

@@ -97,8 +97,8 @@ class Context:
         return [str(item) for item in value] if isinstance(value, list) else []
 
     def page_size(self) -> int:
-        """`maxResults`: 100 unless asked, never more than 500."""
-        return min(self.params.number("maxResults", 100) or 100, 500)
+        """`maxResults`: 100 unless asked, never more than 500 (the switch `page_limit`)."""
+        return min(self.params.number("maxResults", 100) or 100, self.switches.page_limit)
 
     def is_metadata_only(self) -> bool:
         """Whether the token is bound by the limits of `gmail.metadata`."""

@@ -143,7 +143,8 @@ class Application:
             with self._world.lock:
                 response = self._service.answer(prepared, in_flight)
         if disturbances.after:
-            await self._run_hooks(disturbances.after, prepared.call)
+            whole = response.body if response is not None and response.status == 200 else None
+            await self._run_hooks(disturbances.after, prepared.call, whole)
         return response
 
     async def _faulty(self, fault: Fault, prepared: Prepared, exchange: Exchange, in_flight: int) -> Response | None:
@@ -186,12 +187,12 @@ class Application:
         with self._world.lock:
             return disturbances.take_fault(call)
 
-    async def _run_hooks(self, hooks: list[HookHandle], call: Call) -> None:
+    async def _run_hooks(self, hooks: list[HookHandle], call: Call, answer: bytes | None = None) -> None:
         """In a worker thread, so that a hook may wait, or call the server itself."""
         with self._world.lock:
             due = self._world.disturbances.take_hooks(hooks, call)
         for handle in due:
-            await asyncio.get_running_loop().run_in_executor(None, handle.run, call)
+            await asyncio.get_running_loop().run_in_executor(None, handle.run, call, answer)
 
 
 def fault_error(fault: Fault, call: Call, world: World) -> errors.ApiError:
