@@ -47,10 +47,6 @@ from mail_ingest.warehouse.spool import Spool, remove_leftovers
 logger = logging.getLogger(__name__)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _no_progress(progress: Progress) -> None:
     """Nobody is watching."""
 
@@ -58,8 +54,8 @@ def _no_progress(progress: Progress) -> None:
 class Engine:
     """Everything one process needs to sync accounts.
 
-    `wait_s`: how long to wait for locks that others hold; `sleep`: how the client waits for Gmail; `now`: the time by
-    which accounts are due and wait.
+    `wait_s`: how long to wait for locks that others hold; `clock` (epoch seconds): by which accounts are due and quotas
+    run; `sleep`: how the client waits for Gmail.
     """
 
     def __init__(
@@ -67,13 +63,13 @@ class Engine:
         settings: Settings,
         *,
         wait_s: float = 60.0,
+        clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
-        now: Callable[[], datetime] = _utc_now,
     ) -> None:
         share_one_heap()
         self.settings = settings
         self.locks = Locks(settings.home / "locks", wait_s)
-        self.registry = Registry(settings, now=now)
+        self.registry = Registry(settings, now=lambda: datetime.fromtimestamp(clock(), UTC))
         self.warehouse = Warehouse(
             settings,
             self.locks,
@@ -87,7 +83,8 @@ class Engine:
             raise ConfigError(
                 "MAIL_INGEST_QUOTA=off is for loopback addresses only: Gmail would refuse, and lock the mailbox out"
             )
-        self.governor = QuotaGovernor(profile, share=settings.quota_share, sleep=sleep)
+        self.governor = QuotaGovernor(profile, share=settings.quota_share, clock=clock, sleep=sleep)
+        self._clock = clock
         self._sleep = sleep
         self._knows_todays_units = False
         self.spool_folder = settings.home / "spool"
@@ -111,6 +108,7 @@ class Engine:
             transport=self.transport,
             url=self.settings.gmail_url,
             max_in_flight=self.settings.max_in_flight,
+            clock=self._clock,
             sleep=self._sleep,
         )
 

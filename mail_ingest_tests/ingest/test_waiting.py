@@ -24,8 +24,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 21, 5, 0, tzinfo=UTC)
 
-    def __call__(self) -> datetime:
-        return self.now
+    def __call__(self) -> float:
+        return self.now.timestamp()
 
     def forward(self, **span: float) -> None:
         self.now += timedelta(**span)
@@ -42,7 +42,7 @@ def waiting(
 ) -> Iterator[Engine]:
     """An engine whose accounts wait by the clock of the test."""
     monkeypatch.setenv("ADA_TOKEN", box.token)
-    engine = Engine(load_settings(environment), wait_s=5.0, sleep=lambda seconds: None, now=clock)
+    engine = Engine(load_settings(environment), wait_s=5.0, sleep=lambda seconds: None, clock=clock)
     engine.registry.add(ADDRESS, token_env("ADA_TOKEN"))
     yield engine
     engine.close()
