@@ -90,6 +90,7 @@ class Pipelines:
     def _finish(self, pipeline: Pipeline) -> None:
         if not pipeline.has_pending_data:
             return
+        _put_away_loaded(pipeline)
         pending = sum(path.stat().st_size for path in Path(pipeline.working_dir).glob("*/*/**/*") if path.is_file())
         self._warehouse.expect_load(pending)
         try:
@@ -113,6 +114,21 @@ class Pipelines:
                 destination=_remembering(destination),
                 dataset_name=DATASET,
             )
+
+
+def _put_away_loaded(pipeline: Pipeline) -> None:
+    """Puts away packages that are in the warehouse and still among the pending ones.
+
+    dlt writes a mark into a package that is loaded, and then moves its folder. A process killed between the two leaves a
+    package that dlt loads again, only to refuse it at the end (LoadPackageAlreadyCompleted), again and again.
+    """
+    packages = pipeline._get_load_storage()
+    for load_id in packages.list_normalized_packages():
+        if packages.normalized_packages.is_package_completed(load_id):
+            packages.storage.rename_tree(
+                packages.get_normalized_package_path(load_id), packages.get_loaded_package_path(load_id)
+            )
+            packages.maybe_remove_completed_jobs(load_id)
 
 
 def _remembering(destination: Any) -> Any:
