@@ -72,6 +72,27 @@ def damage(pack: Path) -> None:
     pack.write_bytes(content)
 
 
+def assert_deletions_equal(engine: Engine, box: Mailbox) -> None:
+    """Every message ever seen is marked deleted if it is, and live if it is not."""
+    live, deleted = set(box.messages()), set(box.deleted_ids())
+    with engine.warehouse.open() as connection:
+        rows = connection.execute("select message_id, is_deleted, deleted_at from gmail.message_states").fetchall()
+    assert {row[0] for row in rows} <= live | deleted, "a message that never was"
+    assert {row[0] for row in rows if row[1]} == {row[0] for row in rows} & deleted
+    assert [row[0] for row in rows if row[1] != (row[2] is not None)] == [], "deleted and deleted_at contradict"
+
+
+def assert_archive_equal(engine: Engine, box: Mailbox) -> None:
+    """Every live message's bytes lie where its row says, and are the mailbox's."""
+    with engine.warehouse.open() as connection:
+        rows = connection.execute("select raw_pack, message_id from gmail.messages").fetchall()
+    live = set(box.messages())
+    for pack in {row[0] for row in rows}:
+        archived = {held.message.message_id: held.message.raw for held in engine.archive.read_pack(pack)}
+        for message_id in {row[1] for row in rows if row[0] == pack} & live:
+            assert archived[message_id] == box.raw(message_id)
+
+
 def assert_true_to_gmail(engine: Engine, box: Mailbox) -> None:
     """State and content."""
     assert_states_equal(engine, box)
