@@ -29,6 +29,9 @@ from mail_ingest.gmail.models import Label, MessageRef
 #: Below this share of the profile's total a sweep is not believed.
 MIN_SWEEP_SHARE = 0.9
 
+#: What labels.get (404) and messages.list (400) answer for a label that was deleted.
+_LABEL_GONE = (400, 404)
+
 
 class SweptMailbox:
     """Ids, threads and label sets as a sweep found them."""
@@ -117,11 +120,16 @@ def sweep_mailbox(
             for page in client.iter_message_ids(label_id=label.label_id):
                 swept.add_label(label.label_id, page.refs)
         except GmailError as error:
-            if error.status != 404:
+            if error.status not in _LABEL_GONE or _is_listed(client, label.label_id):
                 raise
-            # deleted while we swept: the next list of labels lacks it
+            # deleted while we swept: the next sync takes it from its messages
             counts.pop(label.label_id, None)
     return swept, counts
+
+
+def _is_listed(client: GmailClient, label_id: str) -> bool:
+    """Whether the label is still there (1 unit): members that are not listed for another reason must not lose it."""
+    return any(label.label_id == label_id for label in client.list_labels())
 
 
 def replay_since(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mail_ingest.ingest import Engine
-from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest.simulator import Call, Mailbox, Simulator
 from mail_ingest_tests.truth import assert_states_equal, sync
 
 
@@ -236,6 +236,44 @@ def test_changes_during_a_sweep_are_replayed(engine: Engine, box: Mailbox, gmail
     sync(engine, content=False)
 
     assert len(changed) == 12
+    assert_states_equal(engine, box)
+
+
+@pytest.mark.parametrize("call", [("before", "labels.get"), ("after", "labels.get"), ("after", "messages.list")])
+def test_a_label_deleted_during_a_sweep_does_not_end_it(
+    engine: Engine, box: Mailbox, gmail: Simulator, call: tuple[str, str]
+) -> None:
+    box.generate(10, seed=2, user_labels=0)
+    label = box.create_label("Short-lived")
+    box.relabel_many(list(box.messages())[:4], add=(label,))
+    gmail.page_limit = 2
+    sync(engine, content=False)
+
+    def delete_when_asked_for(call: Call) -> None:
+        if label in (call.resource, *call.params.replace("=", "&").split("&")) and label in box.labels():
+            box.delete_label(label)
+
+    (gmail.before if call[0] == "before" else gmail.after)(call[1], delete_when_asked_for)
+    assert sync(engine, mode="full", content=False).kind == "full"
+    sync(engine, content=False)
+
+    assert label not in box.labels()
+    assert_states_equal(engine, box)
+
+
+def test_a_label_that_is_there_and_cannot_be_listed_ends_the_sweep(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    from mail_ingest.ingest import SyncOptions
+
+    box.generate(10, seed=2)
+    sync(engine, content=False)
+    gmail.fail_next(status=404, reason="notFound", method="labels.get")
+
+    run = engine.sync(engine.accounts(), SyncOptions(mode="full", content=False))[0]
+
+    assert run.error_class == "GmailError"
+    sync(engine, content=False)
     assert_states_equal(engine, box)
 
 
