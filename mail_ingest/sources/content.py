@@ -115,7 +115,7 @@ class ContentRows:
             message.message_id, [], [], [], [], [self._stand_in(message, stored)] if has_stand_in else []
         )
         try:
-            self._parse(message, stored, rows)
+            self._parse(message, stored, rows, _date_defects(message.internal_date_ms, fetched_at))
         except Exception as error:  # noqa: BLE001  one message must never stop an account
             self._give_up(rows, error)
         self._pending.append(rows)
@@ -166,7 +166,7 @@ class ContentRows:
         }
         return tuple(known.get(column.name) for column in MESSAGES.columns)
 
-    def _parse(self, message: RawMessage, stored: _Row, rows: _MessageRows) -> None:
+    def _parse(self, message: RawMessage, stored: _Row, rows: _MessageRows, date_defects: list[str]) -> None:
         parsed = mime.parse(message.raw)
         account_id, message_id = self._account_id, message.message_id
         author = parsed.from_[0] if parsed.from_ else None
@@ -204,7 +204,7 @@ class ContentRows:
                 *[first.get(name) for name in _HEADERS],
                 _json(parsed.headers) if self._keep_headers else None,
                 _json(parsed.charsets),
-                _json([*parsed.defects, *_date_defects(message.internal_date_ms, fetched_at)]),
+                _json([*parsed.defects, *date_defects]),
                 mime.PARSER_VERSION,
                 *stored,
             )
