@@ -35,10 +35,10 @@ def sync(content: bool = True, mode: str = "auto") -> dict[str, Any]:
 
 def verify() -> dict[str, Any]:
     """Drift between mailbox and warehouse, as `mail-ingest verify` finds it."""
-    from mail_ingest.ingest.verify import verify_account
+    from mail_ingest.ingest.audit import AuditOptions, audit_account
 
     engine = _engine()
-    return verify_account(engine, engine.accounts()[0]).as_json()
+    return audit_account(engine, engine.accounts()[0], AuditOptions()).as_json()
 
 
 def floor(folder: str, archive: bool = False, codec: str = "fast", threads: int = 4) -> dict[str, Any]:

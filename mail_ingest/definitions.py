@@ -5,8 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 from mail_ingest.defs.analyst import analyst_assets
-from mail_ingest.defs.checks import sql_checks
-from mail_ingest.defs.jobs import analyst_job, hourly_sync, nightly_checks, sync_job
+from mail_ingest.defs.checks import audit_check, sql_checks
+from mail_ingest.defs.jobs import analyst_job, audit_job, hourly_sync, nightly_audit, nightly_checks, sync_job
 from mail_ingest.defs.landing import landing_assets
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.syncing import RETRY
@@ -16,13 +16,17 @@ from mail_ingest.settings import load_settings
 def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.RetryPolicy = RETRY) -> dg.Definitions:
     """Everything Dagster knows of mail_ingest. Building it opens nothing and needs no variable to be set."""
     settings = load_settings()
-    checks = sql_checks()
-    sync, analyst_tables = sync_job(retry_policy), analyst_job(checks)
+    checks, auditing = sql_checks(), audit_check()
+    sync, analyst_tables, audit = sync_job(retry_policy), analyst_job(checks), audit_job(auditing)
     return dg.Definitions(
         assets=[*landing_assets(settings, retry_policy), *analyst_assets()],
-        asset_checks=checks,
-        jobs=[sync, analyst_tables],
-        schedules=[hourly_sync(settings, sync), nightly_checks(settings, analyst_tables)],
+        asset_checks=[*checks, auditing],
+        jobs=[sync, analyst_tables, audit],
+        schedules=[
+            hourly_sync(settings, sync),
+            nightly_checks(settings, analyst_tables),
+            nightly_audit(settings, audit),
+        ],
         resources={"mail_ingest": mail_ingest or MailIngest()},
         # one process per run: DuckDB has one writer anyway, and a process per step costs twice the CPU
         executor=dg.in_process_executor,

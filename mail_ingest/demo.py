@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mail_ingest.accounts import token_env
 from mail_ingest.ingest import Engine
-from mail_ingest.ingest.verify import verify_account
+from mail_ingest.ingest.audit import AuditOptions, audit_account
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 
@@ -125,7 +125,7 @@ def _run_demo(home: Path, mailbox: Mailbox) -> None:
             _say(f"\n   {question}")
             _print_rows(connection.execute(query).fetchdf().to_string(index=False))
 
-    drift = verify_account(engine, engine.accounts()[0])
+    drift = audit_account(engine, engine.accounts()[0], AuditOptions())
     _say(f"\n5. Compared with the mailbox by sweeping it again: drift {drift.drift} of {drift.mailbox:,} messages.")
     if drift.drift:
         sys.exit(1)

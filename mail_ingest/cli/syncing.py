@@ -1,4 +1,4 @@
-"""`mail-ingest sync`, `status` and `verify`."""
+"""`mail-ingest sync` and `status`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mail_ingest.cli.output import ProgressReport, configure_logging, fail, print_json, print_table, say
-from mail_ingest.errors import BusyError, ConfigError, MailIngestError
+from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.run import Mode, why_skipped
 from mail_ingest.ingest.scope import account_horizon, parse_since
@@ -226,41 +226,3 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
 
 def _short(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
-
-
-def verify(
-    address: Annotated[str | None, typer.Argument(help="One mailbox; all active ones without it.")] = None,
-    as_json: AsJson = False,
-    wait: Wait = 60.0,
-) -> None:
-    """Sweeps mailboxes and prints the drift between each and the warehouse; exit code 1 unless it is zero."""
-    engine = open_engine(wait)
-    accounts = engine.accounts([address] if address else [])
-    if not accounts:
-        raise ConfigError("there is no active account to verify; `mail-ingest account list` shows why")
-    engine.check_warehouse()
-    from mail_ingest.ingest.verify import verify_account
-
-    drifts, failed, busy = [], False, False
-    for account in accounts:
-        try:
-            drifts.append(verify_account(engine, account))
-        except BusyError as error:
-            fail(str(error))
-            busy = True
-        except MailIngestError as error:
-            fail(str(error))
-            failed = True
-    if as_json:
-        print_json({"accounts": [drift.as_json() for drift in drifts], "drift": sum(drift.drift for drift in drifts)})
-    else:
-        for drift in drifts:
-            say(
-                f"{drift.account_id}: drift {drift.drift} of {drift.mailbox} messages (missing {drift.missing}, "
-                f"extra {drift.extra}, wrong labels {drift.wrong_labels}, wrong deletion flag {drift.wrong_deletion}); "
-                f"backlog {drift.backlog}, out of scope {drift.out_of_scope}, failures {drift.unresolved_failures}; "
-                f"{drift.units} units"
-            )
-    if failed or any(drift.drift for drift in drifts):
-        raise typer.Exit(1)
-    raise typer.Exit(3 if busy else 0)

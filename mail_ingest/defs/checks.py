@@ -1,10 +1,102 @@
-"""One asset check per file in `sql/checks`."""
+"""One asset check per file in `sql/checks`, and one that asks Gmail: the audit."""
+
+import logging
+import traceback
+from collections.abc import Sequence
 
 import dagster as dg
+from pydantic import Field
 
+from mail_ingest.accounts import Account
+from mail_ingest.defs.outcomes import markdown_table
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import asset_key
+from mail_ingest.defs.specs import asset_key, table_name
+from mail_ingest.errors import MailIngestError
+from mail_ingest.ingest.audit import Audit, AuditOptions, audit_account
+from mail_ingest.ingest.engine import Engine
+from mail_ingest.sources.tables import ACCOUNTS
 from mail_ingest.warehouse.marts import Check, load_checks, run_check
+
+logger = logging.getLogger(__name__)
+
+EQUALS_THE_MAILBOX = "equals_the_mailbox"
+
+
+class AuditConfig(dg.Config):
+    """What an audit takes."""
+
+    accounts: list[str] = Field(default=[], description="Addresses to audit; all active accounts if there are none.")
+    max_units: int = Field(default=5_000, ge=0, description="Quota units for each account: at most a minute's worth.")
+    sample: int = Field(
+        default=5, ge=0, description="Messages of each account to be read at Gmail again, 20 units each."
+    )
+
+
+def audit_check() -> dg.AssetChecksDefinition:
+    """`mail-ingest verify` as a check: drift is an error, an account that could not be audited a warning."""
+
+    @dg.asset_check(
+        asset=asset_key(table_name(ACCOUNTS)),
+        name=EQUALS_THE_MAILBOX,
+        description=(
+            "Catches drift: messages, labels and deletions that differ from the mailbox though nothing changed there since "
+            "the last sync, stored content that its archived bytes do not give, and packs that are lost. Costs quota "
+            "units, within a budget; the metadata says what it did not reach."
+        ),
+    )
+    def run(config: AuditConfig, mail_ingest: MailIngest) -> dg.AssetCheckResult:
+        options = AuditOptions(sample=config.sample, max_units=config.max_units)
+        audits: list[Audit] = []
+        failed: dict[str, str] = {}
+        with mail_ingest.engine() as engine:
+            for account in engine.accounts(config.accounts):
+                audit = _audit(engine, account, options)
+                if isinstance(audit, Audit):
+                    audits.append(audit)
+                else:
+                    failed[account.account_id] = audit
+        return _audit_result(audits, failed)
+
+    return run
+
+
+def _audit(engine: Engine, account: Account, options: AuditOptions) -> Audit | str:
+    """The audit of one account, or why there is none: the others must have theirs."""
+    try:
+        return audit_account(engine, account, options)
+    except MailIngestError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  its message may quote mail, its stack does not
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("unexpected %s in the audit of %s\n%s", type(error).__name__, account.account_id, stack)
+        return f"unexpected {type(error).__name__}; the log has the stack"
+
+
+def _audit_result(audits: Sequence[Audit], failed: dict[str, str]) -> dg.AssetCheckResult:
+    drift, undecided = sum(audit.drift for audit in audits), sum(audit.undecided for audit in audits)
+    rows = [
+        (f"`{audit.account_id}`", audit.drift, audit.pending, audit.undecided, audit.units, "; ".join(audit.left_out))
+        for audit in sorted(audits, key=lambda audit: -audit.drift)
+    ]
+    head = ("account", "drift", "changed since the last sync", "undecided", "units", "not reached")
+    return dg.AssetCheckResult(
+        passed=not drift and not undecided and not failed,
+        severity=dg.AssetCheckSeverity.ERROR if drift else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "drift": drift,
+            "undecided": undecided,
+            "accounts": len(audits),
+            "accounts_failed": len(failed),
+            "quota_units": sum(audit.units for audit in audits),
+            "by_account": dg.MetadataValue.md(markdown_table(head, rows) if rows else "none"),
+            "drifted": dg.MetadataValue.md(
+                "\n".join(line for audit in audits if audit.drift for line in audit.lines()) or "none"
+            ),
+            "failures": dg.MetadataValue.md(
+                "\n\n".join(f"`{account}`: {why}" for account, why in list(failed.items())[:10]) or "none"
+            ),
+        },
+    )
 
 
 def sql_checks() -> list[dg.AssetChecksDefinition]:

@@ -106,6 +106,17 @@ def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-
     )
 
 
+def audit_job(check: dg.AssetChecksDefinition):  # type: ignore[no-untyped-def]  # as above
+    """Compares every account with its mailbox, within a budget of quota units."""
+    return dg.define_asset_job(
+        "audit",
+        selection=dg.AssetSelection.checks(check),
+        description="Compares warehouse and raw archive with every mailbox. Costs quota units, within a budget an account.",
+        executor_def=dg.in_process_executor,
+        tags={"dagster/max_runtime": str(_MAX_RUNTIME_S)},
+    )
+
+
 def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """Runs the sync job every hour, but never a second one beside one that takes longer."""
 
@@ -134,6 +145,18 @@ def nightly_checks(settings: Settings, job) -> dg.ScheduleDefinition:  # type: i
         cron_schedule="37 3 * * *",
         execution_timezone="UTC",
         description="Builds the analyst views and runs all checks every night.",
+        default_status=_status(settings),
+    )
+
+
+def nightly_audit(settings: Settings, job) -> dg.ScheduleDefinition:  # type: ignore[no-untyped-def]  # as above
+    """Runs the audit every night, an hour after the checks that cost nothing."""
+    return dg.ScheduleDefinition(
+        name="nightly_audit",
+        job=job,
+        cron_schedule="37 4 * * *",
+        execution_timezone="UTC",
+        description="Compares every account with its mailbox every night, within a budget of quota units.",
         default_status=_status(settings),
     )
 

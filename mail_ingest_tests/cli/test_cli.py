@@ -70,9 +70,9 @@ def test_the_usual_day(registered: Run, box: Mailbox, gmail: Simulator) -> None:
     assert json.loads(verified.stdout)["drift"] == 0
 
     box.delete(next(iter(box.messages())))
-    drifted = registered("verify", "--json")
-    assert drifted.returncode == 1
-    assert json.loads(drifted.stdout)["accounts"][0]["extra"] == 1
+    changed = registered("verify", "--json")
+    assert changed.returncode == 0, "what changed after the last sync is no drift"
+    assert (json.loads(changed.stdout)["drift"], json.loads(changed.stdout)["accounts"][0]["pending"]) == (0, 1)
 
     assert registered("account", "remove", ADDRESS).returncode == 0
     assert json.loads(registered("account", "list", "--json").stdout) == {"accounts": []}
@@ -390,11 +390,36 @@ def test_a_reparse_says_what_it_did_and_what_it_could_not(
     assert registered("reparse").returncode == 1
 
 
+def test_an_audit_keeps_to_its_budget_and_drift_exits_with_one(
+    registered: Run, box: Mailbox, gmail: Simulator, environment: dict[str, str]
+) -> None:
+    box.generate(10, seed=1)
+    assert registered("sync").returncode == 0
+    gmail.reset_ledger()
+
+    small = registered("verify", ADDRESS, "--sample", "2", "--max-units", "30")
+    assert small.returncode == 0, small.stderr
+    assert gmail.units() <= 30
+    assert "not reached: label" in small.stdout
+
+    with duckdb.connect(str(Path(environment["MAIL_INGEST_HOME"]) / "warehouse.duckdb")) as connection:
+        connection.execute("update gmail.messages set subject = 'altered'")
+    altered = registered("verify", "--json")
+    assert altered.returncode == 1
+    assert json.loads(altered.stdout)["drift"] == 10
+
+    box.relabel(min(box.messages()), add=("STARRED",), remove=("UNREAD",))
+    box.expire_history()
+    assert registered("verify", "--json").returncode == 1
+
+
 def test_help_names_every_command_and_every_option(run: Run) -> None:
     assert all(
         name in run("--help").stdout
         for name in ("account", "sync", "status", "verify", "retry", "reparse", "simulator")
     )
+    options = run("verify", "--help").stdout
+    assert all(name in options for name in ("--sample", "--max-units", "--wait", "--json"))
     options = run("retry", "--help").stdout
     assert all(name in options for name in ("--message-id", "--wait", "--json"))
     options = run("sync", "--help").stdout

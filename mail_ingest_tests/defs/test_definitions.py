@@ -44,6 +44,7 @@ GROUPS = {
 }
 CHECKS = [
     "gmail/accounts:counts_match_the_profile",
+    "gmail/accounts:equals_the_mailbox",
     "gmail/attachments:message_is_stored",
     "gmail/fetch_failures:are_being_retried",
     "gmail/label_events:key_is_unique",
@@ -82,11 +83,13 @@ def test_everything_has_its_name_and_its_place() -> None:
     repository = definitions.get_repository_def()
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
         "analyst_tables",
+        "audit",
         "sync",
     ]
     assert {schedule.name: (schedule.job_name, schedule.cron_schedule) for schedule in repository.schedule_defs} == {
         "hourly_sync": ("sync", "7 * * * *"),
         "nightly_checks": ("analyst_tables", "37 3 * * *"),
+        "nightly_audit": ("audit", "37 4 * * *"),
     }
     assert repository.sensor_defs == []
 
@@ -144,7 +147,7 @@ def test_every_check_says_what_it_catches_and_how() -> None:
     for key in graph.asset_check_keys:
         description = graph.get(key).description or ""
         assert description.startswith("Catches "), key
-        assert "```sql\n" in description or key.name == "months_are_complete"
+        assert "```sql\n" in description or key.name in ("months_are_complete", "equals_the_mailbox")
 
 
 def test_content_is_partitioned_by_month_up_to_the_running_one() -> None:
@@ -198,7 +201,7 @@ def test_schedules_start_by_themselves_in_production_only(
     monkeypatch.setenv("MAIL_INGEST_ENV", environment)
 
     schedules = build_definitions().get_repository_def().schedule_defs
-    assert [schedule.default_status.value for schedule in schedules] == [status, status]
+    assert [schedule.default_status.value for schedule in schedules] == [status, status, status]
 
 
 def test_a_wrong_setting_is_named_when_definitions_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

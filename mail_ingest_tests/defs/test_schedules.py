@@ -28,7 +28,7 @@ def _tick(name: str, instance: dg.DagsterInstance) -> dg.RunRequest | str:
     return result.skip_message or ""
 
 
-@pytest.mark.parametrize("name", ["hourly_sync", "nightly_checks"])
+@pytest.mark.parametrize("name", ["hourly_sync", "nightly_checks", "nightly_audit"])
 def test_a_tick_asks_for_one_run_of_everything(name: str, instance: dg.DagsterInstance) -> None:
     request = _tick(name, instance)
 

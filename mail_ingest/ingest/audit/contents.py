@@ -1,0 +1,150 @@
+"""`gmail.messages` against the raw archive, and both against Gmail: packs, hashes, and columns made again.
+
+Every pack is opened, a sample of messages is read and parsed. None of that costs units; messages read at Gmail do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+
+from mail_ingest import mime
+from mail_ingest.errors import MessageGoneError, ServerError
+from mail_ingest.gmail import GmailClient
+from mail_ingest.ingest.audit.budget import Budget
+from mail_ingest.ingest.audit.report import Audit
+from mail_ingest.sources.content import ContentRows, content_sha256
+from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_RECIPIENTS, MESSAGES, Table
+from mail_ingest.warehouse import auditing
+from mail_ingest.warehouse.archive import ArchivedMessage, DamagedPackError
+
+if TYPE_CHECKING:
+    from mail_ingest.ingest.engine import Engine
+
+_PACKS_AT_ONCE = 20
+_MESSAGES_AT_ONCE = 10
+_TABLES = (MESSAGES, MESSAGE_RECIPIENTS, ATTACHMENTS)
+
+
+def audit_contents(engine: Engine, audit: Audit, budget: Budget, sample: int) -> None:
+    """Counts duplicates and orphans, opens every pack, and reads `sample` messages out of them."""
+    account_id, warehouse = audit.account_id, engine.warehouse
+    audit.duplicates = auditing.duplicates(warehouse, account_id)
+    audit.without_state = auditing.without_state(warehouse, account_id)
+    packs = auditing.packs(warehouse, account_id)
+    bare = packs.pop("", 0)
+    if bare:
+        budget.left_out.append(f"bytes of {bare} messages that were stored without an archive")
+    audit.packs = len(packs)
+    if not engine.archive.enabled:
+        if packs:
+            budget.left_out.append("the raw archive: MAIL_INGEST_RAW is off")
+        return
+    lost = _lost_packs(engine, audit, packs)
+    chosen = [
+        row for row in auditing.sample(warehouse, account_id, sample) if row[1] is not None and row[1] not in lost
+    ]
+    for some in _batched(chosen, _MESSAGES_AT_ONCE):
+        _compare(engine, audit, some)
+
+
+def audit_at_gmail(engine: Engine, client: GmailClient, audit: Audit, budget: Budget, sample: int) -> None:
+    """Reads messages at Gmail again, 20 units each, and compares their hashes with the stored ones."""
+    chosen = auditing.sample(engine.warehouse, audit.account_id, sample, is_live=True) if sample else []
+    for position, (message_id, _, sha256) in enumerate(chosen):
+        if not budget.reaches(f"{len(chosen) - position} of {len(chosen)} messages at Gmail", "messages.get"):
+            return
+        try:
+            raw = client.get_raw_message(message_id).raw
+        except MessageGoneError:
+            continue  # deleted meanwhile: the states tell whether that is drift
+        except ServerError:
+            budget.left_out.append(f"message {message_id} at Gmail, which fails")
+            continue
+        audit.gmail_sampled += 1
+        audit.wrong_content += content_sha256(raw) != sha256
+
+
+def _lost_packs(engine: Engine, audit: Audit, packs: dict[str, int]) -> set[str]:
+    """Packs that are missing or cannot be opened; counts the messages in them, and those that their pack does not hold."""
+    lost: set[str] = set()
+    present = set(engine.archive.packs(audit.account_id))
+    for some in _batched(list(packs), _PACKS_AT_ONCE):
+        stored = auditing.ids_by_pack(engine.warehouse, audit.account_id, some)
+        for pack in some:
+            try:
+                held = set(engine.archive.message_ids(pack)) if pack in present else set()
+            except (DamagedPackError, FileNotFoundError):
+                held = set()
+            absent = stored.get(pack, set()) - held
+            audit.lost_bytes += len(absent)
+            if absent and not held:
+                lost.add(pack)
+    audit.packs_lost = len(lost)
+    return lost
+
+
+def _compare(engine: Engine, audit: Audit, some: Sequence[tuple[str, str | None, str]]) -> None:
+    ids = [message_id for message_id, _, _ in some]
+    stored = {table.name: auditing.rows_of(engine.warehouse, table.name, audit.account_id, ids) for table in _TABLES}
+    for message_id, pack, sha256 in some:
+        try:
+            archived = engine.archive.read_message(pack or "", message_id)
+        except (DamagedPackError, FileNotFoundError):
+            archived = None
+            audit.lost_bytes += 1
+        if archived is None:
+            continue  # counted, here or with its pack
+        audit.archive_sampled += 1
+        if not archived.is_intact:
+            audit.lost_bytes += 1
+        elif archived.sha256 != sha256 or _is_altered(
+            audit.account_id, archived, {table.name: stored[table.name][message_id] for table in _TABLES}
+        ):
+            audit.wrong_content += 1
+
+
+def _is_altered(account_id: str, archived: ArchivedMessage, stored: dict[str, list[dict[str, Any]]]) -> bool:
+    """Whether the rows differ from those that the present parser makes; rows of another parser are not compared."""
+    if len(stored[MESSAGES.name]) != 1:
+        return False  # a duplicate, or gone since it was chosen
+    row = stored[MESSAGES.name][0]
+    if row["parser_version"] != mime.PARSER_VERSION:
+        return False
+    made: dict[str, list[dict[str, Any]]] = {table.name: [] for table in _TABLES}
+
+    def collect(table: str, batch: pa.RecordBatch) -> None:
+        made[table] += batch.to_pylist()
+
+    rows = ContentRows(account_id, collect)
+    rows.add(
+        archived.message,
+        fetched_at=row["fetched_at"],
+        sha256=archived.sha256,
+        raw_pack=row["raw_pack"],
+        source=row["source"],
+    )
+    rows.flush()
+    return any(_values(table, made[table.name]) != _values(table, stored[table.name]) for table in _TABLES)
+
+
+def _values(table: Table, rows: list[dict[str, Any]]) -> list[tuple[object, ...]]:
+    """Rows as they can be compared, wherever they come from."""
+    values = [
+        tuple(
+            orjson.loads(row[column.name])
+            if column.kind == "json" and row[column.name] is not None
+            else row[column.name]
+            for column in table.columns
+            if column.name != "headers"
+        )
+        for row in rows
+    ]
+    return sorted(values, key=lambda row: tuple(map(str, row[: len(table.key)])))
+
+
+def _batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
