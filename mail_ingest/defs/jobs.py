@@ -6,6 +6,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
+from mail_ingest.defs.checks import audit_run_config
 from mail_ingest.defs.outcomes import raise_for_failures
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.specs import RELATION_GROUPS, asset_key, table_name
@@ -111,6 +112,7 @@ def audit_job(check: dg.AssetChecksDefinition):  # type: ignore[no-untyped-def] 
     return dg.define_asset_job(
         "audit",
         selection=dg.AssetSelection.checks(check),
+        config=audit_run_config(check),
         description="Compares warehouse and raw archive with every mailbox. Costs quota units, within a budget an account.",
         executor_def=dg.in_process_executor,
         tags={"dagster/max_runtime": str(_MAX_RUNTIME_S)},

@@ -8,7 +8,7 @@ from mail_ingest.ingest import SyncOptions
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.defs.conftest import Dagster
+from mail_ingest_tests.defs.conftest import STATE, Dagster
 from mail_ingest_tests.truth import sync
 
 
@@ -69,6 +69,20 @@ def test_a_broken_account_only_warns_and_the_others_are_audited(
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert (told["accounts"], told["accounts_failed"], told["drift"]) == (1, 1, 0)
     assert ADDRESS in str(told["failures"])
+
+
+def test_materializing_the_state_audits_what_costs_nothing(
+    engine: Engine, box: Mailbox, gmail: Simulator, dagster: Dagster
+) -> None:
+    box.generate(20, seed=3)
+    sync(engine)
+    gmail.reset_ledger()
+
+    run = dagster.materialize(STATE)
+
+    assert run.success
+    assert run.checks["gmail/accounts:equals_the_mailbox"].passed
+    assert gmail.units() == 2
 
 
 def test_a_small_budget_says_what_it_did_not_reach(
