@@ -77,6 +77,7 @@ class ContentDrain:
         options: ContentOptions,
         *,
         pipeline: str,
+        other_pipeline: str,
         pipelines: Pipelines,
         queries: Queries,
         archive: RawArchive,
@@ -89,6 +90,7 @@ class ContentDrain:
         self._options = options
         self._account_id = run.account_id
         self._pipeline = pipeline
+        self._other_pipeline = other_pipeline
         self._pipelines = pipelines
         self._queries = queries
         self._archive = archive
@@ -260,7 +262,9 @@ class ContentDrain:
 
     def _adopt(self) -> None:
         """Loads the rows of packs that were archived by a process which died before it loaded them."""
-        self._pipelines.finish_pending(self._pipeline)
+        # those of the other pipeline as well: a failure in them may be about a message that is bought now
+        for pipeline in (self._pipeline, self._other_pipeline):
+            self._pipelines.finish_pending(pipeline)
         packs = self._archive.packs(self._account_id)
         loaded = self._queries.loaded_packs(self._account_id) if packs else set()
         for pack in packs:

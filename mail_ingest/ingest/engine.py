@@ -262,6 +262,7 @@ class Engine:
             run,
             ContentOptions(scope, options.max_messages, keep_html=self.settings.html == "warehouse"),
             pipeline=content_pipeline(account, is_backfill=bool(options.months)),
+            other_pipeline=content_pipeline(account, is_backfill=not options.months),
             pipelines=self.pipelines,
             queries=self.queries,
             archive=self.archive,
