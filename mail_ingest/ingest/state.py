@@ -11,7 +11,7 @@ Rows, events, labels, the cursor and the run's own row go into one load package.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,7 +126,7 @@ class StateSync:
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
             vanished = vanished_labels(labels, known)
-            gone = gone_labels(labels, known)
+            gone = gone_labels(labels, known) | self._passing_labels(labels, known, changes.values())
             for change in changes.values():
                 packages.add(without(change, gone))
             for stored in self._queries.states_with_label(self._account_id, vanished) if vanished else ():
@@ -145,6 +145,28 @@ class StateSync:
         if any(change.label_ids - listed for change in changes):
             return self._client.list_labels()
         return labels
+
+    def _passing_labels(
+        self, labels: list[Label], known: Mapping[str, StoredLabel], changes: Iterable[StateChange]
+    ) -> frozenset[str]:
+        """Labels that changes name, that no list ever showed, and that a message which should carry them does not.
+
+        They came and went between two syncs, and Gmail may tell of their going in no record. It leaves other labels out of
+        its list for good, so one message is read (20 units) for each such label that is new to the message.
+        """
+        listed = {label.label_id for label in labels} | set(known)
+        carriers: dict[str, list[str]] = {}
+        for change in changes:
+            before = change.stored.label_ids if change.stored is not None else frozenset()
+            for label_id in () if change.is_deleted else change.label_ids - listed - before:
+                carriers.setdefault(label_id, []).append(change.message_id)
+        passing = set()
+        for label_id, message_ids in carriers.items():
+            states = (self._read_minimal(message_id) for message_id in message_ids)
+            state = next((state for state in states if state is not None), None)
+            if state is not None and label_id not in state.label_ids:
+                passing.add(label_id)
+        return frozenset(passing)
 
     def _lookup(self, message_ids: Sequence[str]) -> Mapping[str, StoredState]:
         return self._queries.lookup_states(self._account_id, message_ids)
@@ -212,7 +234,7 @@ class StateSync:
             replayed |= self._sweep_again(swept, replay, pinned)
         labels = self._refresh_labels(labels, known, replayed.values())
         listed = {label.label_id for label in labels} | set(known)
-        gone = gone_labels(labels, known)
+        gone = gone_labels(labels, known) | self._passing_labels(labels, known, replayed.values())
         pairs = compare(
             swept,
             replay,

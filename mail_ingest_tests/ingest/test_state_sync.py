@@ -239,6 +239,33 @@ def test_changes_during_a_sweep_are_replayed(engine: Engine, box: Mailbox, gmail
     assert_states_equal(engine, box)
 
 
+@pytest.mark.parametrize(("mode", "reads"), [("auto", 2), ("full", 1)])
+def test_a_label_that_came_and_went_between_two_syncs_stays_on_no_message(
+    engine: Engine, box: Mailbox, gmail: Simulator, mode: str, reads: int
+) -> None:
+    box.generate(10, seed=2)
+    sync(engine, content=False)
+    gmail.label_delete_records = False
+    ids = list(box.messages())
+    # the second one passes while the history is read, after the sweep
+    first = box.create_label("Passing")
+    box.relabel_many(ids[:6], add=(first,))
+    box.delete_label(first)
+
+    def pass_by() -> None:
+        second = box.create_label("Passing too")
+        box.relabel_many(ids[3:9], add=(second,))
+        box.delete_label(second)
+
+    gmail.before("history.list", pass_by, times=1)
+    gmail.reset_ledger()
+    sync(engine, mode=mode, content=False)
+
+    assert gmail.calls("messages.get") == reads
+    sync(engine, content=False)
+    assert_states_equal(engine, box)
+
+
 @pytest.mark.parametrize("call", [("before", "labels.get"), ("after", "labels.get"), ("after", "messages.list")])
 def test_a_label_deleted_during_a_sweep_does_not_end_it(
     engine: Engine, box: Mailbox, gmail: Simulator, call: tuple[str, str]
