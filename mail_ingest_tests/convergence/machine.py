@@ -132,23 +132,23 @@ class Machine:
         match step:
             case Change():
                 done = self._verbs.apply(step, asked_for)
-                self._tally[f"{prefix}{step.verb}" if done else "nothing to change"] += 1
+                self._tally[f"{prefix or 'change'}: {step.verb if done else '(nothing there to change)'}"] += 1
             case Switch():
                 setattr(self._gmail, step.name, step.value)
-                self._tally[f"switch {step.name}"] += 1
+                self._tally[f"switch: {step.name}"] += 1
             case Expire():
                 records = self._box.state.history.records
                 with self._gmail.world.lock:
                     before = records[-1 - step.keep].id if 0 < step.keep < len(records) else None
                 self._box.expire_history(before)
-                self._tally[f"{prefix}expire history" + (" in part" if before is not None else "")] += 1
+                self._tally[f"{prefix or 'change'}: expire history" + (" in part" if before is not None else "")] += 1
 
     def _sync(self, sync: Sync) -> None:
         planned = [(trouble, self._plan(trouble)) for trouble in sync.trouble]
         ended = self._synced(sync)
         for trouble, strikes in planned:
-            name = f"fault {trouble.kind}" if isinstance(trouble, Fault) else f"change {trouble.when} {trouble.method}"
-            self._tally[name if strikes() else "trouble that did not come"] += 1
+            if isinstance(trouble, Fault):
+                self._tally[f"fault: {trouble.kind if strikes() else '(did not strike)'}"] += 1
         if ended is not None and ended.error_class:
             assert ended.error_class in _may_end_with(sync), ended
 
@@ -165,7 +165,7 @@ class Machine:
 
         def meddle(call: Call) -> None:
             for step in trouble.steps:
-                self._take(step, "meanwhile: ", call.resource)
+                self._take(step, "during a sync", call.resource)
 
         hooking = self._gmail.before if trouble.when == "before" else self._gmail.after
         handle = hooking(trouble.method, meddle, times=1, after=trouble.after)
@@ -206,17 +206,19 @@ class Machine:
         self._faults.clear()
 
     def _note(self, sync: Sync, ended: Ended | None) -> None:
-        self._tally[f"sync {sync.kind}"] += 1
+        self._tally[f"sync: {sync.kind}"] += 1
         if sync.death is not None:
-            self._tally[f"death: {sync.death.point}" if ended is None else "death that did not come"] += 1
+            self._tally[f"death: {sync.death.point if ended is None else '(did not come)'}"] += 1
         if ended is not None:
-            self._tally[f"ended {ended.kind} {ended.error_class or ended.outcome}"] += 1
+            self._tally[f"ended: {ended.kind}, {ended.error_class or ended.outcome}"] += 1
 
     # the clean sync
 
     def _converge(self) -> None:
         engine = self._engine
-        engine.pipelines.finish_pending(content_pipeline(engine.registry.get(ADDRESS), is_backfill=False))
+        # what dead processes left pending lands first: it may hold failures that are waiting, too
+        for is_backfill in (False, True):
+            engine.pipelines.finish_pending(content_pipeline(engine.registry.get(ADDRESS), is_backfill=is_backfill))
         with engine.warehouse.open() as connection:
             # a day passes: what failed is due again
             connection.execute(
@@ -225,17 +227,15 @@ class Machine:
         ended = self._synced(Sync())
         assert ended is not None
         assert (ended.error, ended.outcome) == ("", "success")
-        # a backfill that died may have left a package, which lands whenever the next backfill comes
-        engine.pipelines.finish_pending(content_pipeline(engine.registry.get(ADDRESS), is_backfill=True))
         assert_converged(engine, self._box)
         assert_events_complete(engine, self._served, self._landed | self._landed_of_the_dead())
         again = self._synced(Sync())
         assert again is not None
         assert not again.changed_anything, "a second sync of a mailbox at rest changes something"
-        self._tally["contents lost to deaths"] += self._purchases.lost_to_deaths
-        self._tally["contents bought"] += self._served.bought.total()
-        self._tally["events served"] += len(self._served.history)
-        self._tally["events landed"] += len(self._landed)
+        self._tally["in all: contents lost to deaths"] += self._purchases.lost_to_deaths
+        self._tally["in all: contents bought"] += self._served.bought.total()
+        self._tally["in all: events served"] += len(self._served.history)
+        self._tally["in all: events landed"] += len(self._landed)
 
     def _landed_of_the_dead(self) -> set[Event]:
         """What died syncs were served and landed all the same: their run stands in the warehouse."""
