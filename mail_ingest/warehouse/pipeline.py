@@ -19,6 +19,7 @@ from mail_ingest.errors import MailIngestError, WarehouseError
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Warehouse
 from mail_ingest.warehouse.locks import Locks
+from mail_ingest.warehouse.working_folder import mend_working_folder
 
 if TYPE_CHECKING:
     from dlt import Pipeline
@@ -97,6 +98,8 @@ class Pipelines:
             pipeline.run()
         except Exception as error:
             raise _load_error(pipeline.pipeline_name, error) from error
+        # the package may have brought a newer state than the folder has, and dlt looks once per pipeline object
+        pipeline.sync_destination()
 
     @contextmanager
     def _pipeline(self, name: str) -> Iterator[Pipeline]:
@@ -107,10 +110,12 @@ class Pipelines:
             destination = dlt.destinations.duckdb(
                 connection, create_indexes=False, staging_dataset_name_layout=f"%s_staging_{name}"
             )
+            # a folder per warehouse: what was pending for, or known of, another file must not reach this one
+            folder = self._folder / self._warehouse.identity()
+            mend_working_folder(folder / name)
             yield dlt.pipeline(
                 pipeline_name=name,
-                # a folder per warehouse: what was pending for, or known of, another file must not reach this one
-                pipelines_dir=str(self._folder / self._warehouse.identity()),
+                pipelines_dir=str(folder),
                 destination=_remembering(destination),
                 dataset_name=DATASET,
             )

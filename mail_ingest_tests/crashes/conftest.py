@@ -1,0 +1,143 @@
+"""Mailboxes to crash on, each with the home that a kill starts from and what its warehouse has to be in the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from mail_ingest.accounts import Registry, token_env
+from mail_ingest.settings import load_settings
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.crashes.child import HISTORY_PAGE, sync_in_process
+
+#: Everything but load ids, times of observation, and what a sweep may tell anew.
+CONTENTS = {
+    "accounts": "account_id, messages_total, threads_total, cursor_history_id, status",
+    "labels": "account_id, label_id, name, type, deleted_at is null",
+    "message_states": "account_id, message_id, thread_id, cast(label_ids as varchar), is_deleted, deleted_at is null",
+    "label_events": "account_id, history_id, message_id, label_id, action, source",
+    "messages": "columns(name -> name not in ('_dlt_load_id', 'fetched_at', 'raw_pack'))",
+    "message_recipients": "columns(name -> name <> '_dlt_load_id')",
+    "attachments": "columns(name -> name <> '_dlt_load_id')",
+}
+KEYS = {
+    "sync_runs": "account_id, run_id",
+    "accounts": "account_id",
+    "labels": "account_id, label_id",
+    "message_states": "account_id, message_id",
+    "label_events": "account_id, history_id, message_id, label_id, action",
+    "messages": "account_id, message_id",
+    "message_recipients": "account_id, message_id, kind, position",
+    "attachments": "account_id, message_id, part_id",
+}
+
+Rows = Counter[tuple[object, ...]]
+
+
+@dataclass
+class Scenario:
+    """A mailbox that stands still, a home from before the sync that will be killed, and the rows that it should lead to."""
+
+    name: str
+    box: Mailbox
+    gmail: Simulator
+    before: Path
+    environment: dict[str, str]
+    truth: dict[str, Rows]
+    state_units: int
+
+    def copy(self, folder: Path) -> Path:
+        """A home of its own, as it was before the sync."""
+        shutil.copytree(self.before, folder)
+        return folder
+
+    def at(self, home: Path) -> dict[str, str]:
+        return {**self.environment, "MAIL_INGEST_HOME": str(home)}
+
+    def archived(self, home: Path) -> set[str]:
+        """Ids in the complete packs of the raw archive."""
+        ids: set[str] = set()
+        for pack in (home / "raw").rglob("*.parquet"):
+            ids.update(pq.read_table(pack, columns=["message_id"]).column(0).to_pylist())
+        return ids
+
+
+def rows_of(home: Path) -> dict[str, Rows]:
+    """What the landing tables hold."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return {
+            table: Counter(connection.execute(f"select {columns} from gmail.{table}").fetchall())
+            for table, columns in CONTENTS.items()
+        }
+
+
+def doubled_rows(home: Path) -> int:
+    """Rows whose key another row has as well, over all tables."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        counts = [
+            connection.execute(f"select count(*) - count(distinct ({key})) from gmail.{table}").fetchone()
+            for table, key in KEYS.items()
+        ]
+    return sum(row[0] for row in counts if row)
+
+
+@pytest.fixture(scope="session")
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Scenario]]:
+    """Scenarios by name, each made when first asked for."""
+    made: dict[str, Scenario] = {}
+    with Simulator(quota="off") as gmail:
+
+        def scenario(name: str) -> Scenario:
+            if name not in made:
+                made[name] = _make(name, gmail, tmp_path_factory.mktemp(name))
+            return made[name]
+
+        yield scenario
+
+
+def _make(name: str, gmail: Simulator, folder: Path) -> Scenario:
+    box = gmail.add_account(f"{name}@example.com")
+    box.generate(130, seed=81, user_labels=6, mean_size_bytes=3_000)
+    environment = {
+        "MAIL_INGEST_GMAIL_URL": gmail.url,
+        "MAIL_INGEST_QUOTA": "off",
+        "CRASH_TOKEN": box.token,
+        "MAIL_INGEST_HOME": str(folder / "before"),
+    }
+    registry = Registry(load_settings({**os.environ, **environment}))
+    registry.add(box.address, token_env("CRASH_TOKEN"))
+    registry.close()
+    if name != "first":
+        assert sync_in_process(environment).runs[0]["outcome"] == "success"
+        _change(box)
+    if name == "expired":
+        box.expire_history()
+    gmail.reset_ledger()
+    scenario = Scenario(name, box, gmail, folder / "before", environment, {}, 0)
+    home = scenario.copy(folder / "undisturbed")
+    assert sync_in_process(scenario.at(home)).runs[0]["outcome"] == "success"
+    scenario.truth = rows_of(home)
+    scenario.state_units = gmail.units() - 20 * gmail.calls("messages.get")
+    return scenario
+
+
+def _change(box: Mailbox) -> None:
+    """Three pages of history and two packs of new mail."""
+    ids = sorted(box.messages())
+    label = box.create_label("Crashes/Acme")
+    for message_id in ids[: 2 * HISTORY_PAGE]:
+        box.relabel(message_id, add=[label])
+    for message_id in ids[-5:]:
+        box.delete(message_id)
+    box.rename_label(label, "Crashes/Acme Corp")
+    for number in range(30):
+        box.add(subject=f"new {number}", sender="a@b.example", to=box.address, body="x", attachments=[("a.txt", "text/plain", b"a")])

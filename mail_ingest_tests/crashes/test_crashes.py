@@ -1,0 +1,79 @@
+"""A process killed anywhere: the next run finishes what is pending, loses nothing, doubles nothing, buys nothing again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mail_ingest.ingest.engine import Engine
+from mail_ingest.settings import load_settings
+from mail_ingest_tests.crashes.child import PACK_MESSAGES, lose_working_folder, sync_in_process
+from mail_ingest_tests.crashes.conftest import Scenario, doubled_rows, rows_of
+from mail_ingest_tests.crashes.points import CRASHES, Crash
+from mail_ingest_tests.truth import assert_true_to_gmail
+
+#: Answers that are on their way, or wait for the parser, when a process dies: two for each request in flight.
+_IN_FLIGHT = 20
+
+
+@pytest.mark.parametrize(
+    "crash", [pytest.param(crash, id=crash.id, marks=[pytest.mark.long] if crash.long else []) for crash in CRASHES]
+)
+def test_a_killed_sync_is_finished_by_the_next(
+    crash: Crash, scenarios: Callable[[str], Scenario], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    scenario = scenarios(crash.scenario)
+    gmail, home = scenario.gmail, scenario.copy(tmp_path / "home")
+    had = scenario.archived(home)
+    gmail.reset_ledger()
+
+    died = sync_in_process(scenario.at(home), crash.point)
+
+    assert died.exit_code == -signal.SIGKILL, f"the point was never reached: {died}"
+    served = gmail.calls("messages.get", status=200)
+    archived = scenario.archived(home)
+    missing = len(scenario.box.messages().keys() - archived)
+    again = served - len(archived - had)
+    if crash.loses_folder:
+        lose_working_folder(home)
+    gmail.reset_ledger()
+    recovered = sync_in_process(scenario.at(home))
+    bought = gmail.calls("messages.get")
+    units, bound = gmail.units(), scenario.state_units + 20 * missing
+    doubled = doubled_rows(home)
+    rows = rows_of(home)
+    lost = sum(sum((scenario.truth[table] - rows[table]).values()) for table in rows)
+    strange = sum(sum((rows[table] - scenario.truth[table]).values()) for table in rows)
+    record_property(
+        "figure",
+        f"crash | {crash.scenario:7} | {crash.name:36} | {'lost' if crash.loses_folder else 'kept':4} | "
+        f"{units:5} of {bound:5} units | {again:2} bought again | {doubled} doubled | {lost} lost",
+    )
+
+    assert recovered.exit_code == 0
+    assert [(run["outcome"], run["error"]) for run in recovered.runs] == [("success", None)]
+    assert (lost, strange, doubled) == (0, 0, 0), _differences(scenario, rows)
+    assert bought == missing, "what was archived was bought again"
+    assert units <= bound
+    assert again <= PACK_MESSAGES + _IN_FLIGHT
+    assert list((home / "dlt").rglob("*.parquet")) == [], "mail is left in the working folder"
+    engine = Engine(load_settings({**os.environ, **scenario.at(home)}), wait_s=5.0)
+    assert_true_to_gmail(engine, scenario.box)
+    assert engine.registry.get(scenario.box.address).last_outcome == "success"
+    engine.close()
+    gmail.reset_ledger()
+    assert sync_in_process(scenario.at(home)).runs[0]["kind"] == "partial"
+    assert gmail.units() == 2, "the sync after it found something left to do"
+
+
+def _differences(scenario: Scenario, rows: dict) -> str:  # type: ignore[type-arg]
+    """Tables that differ, by how many rows; no values, they are mail."""
+    return ", ".join(
+        f"{table}: {sum((truth - rows[table]).values())} lost, {sum((rows[table] - truth).values())} strange"
+        for table, truth in scenario.truth.items()
+        if truth != rows[table]
+    )
