@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
 from mail_ingest.sources.landing import CONTENT_SOURCE, landing_source
-from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_MONTHS
+from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_MONTHS, MESSAGE_PARTS, MESSAGES
 from mail_ingest.warehouse.archive import DamagedPackError, RawArchive
 from mail_ingest.warehouse.locks import Locks
 from mail_ingest.warehouse.pipeline import Pipelines
@@ -77,7 +77,7 @@ class ContentDrain:
         options: ContentOptions,
         *,
         pipeline: str,
-        other_pipeline: str,
+        pending: Sequence[str],
         pipelines: Pipelines,
         queries: Queries,
         archive: RawArchive,
@@ -85,12 +85,13 @@ class ContentDrain:
         spool_folder: Path,
         on_progress: OnProgress,
     ) -> None:
+        """`pending`: every pipeline that may hold packages of the account's content, left by a process that died."""
         self._client = client
         self._run = run
         self._options = options
         self._account_id = run.account_id
         self._pipeline = pipeline
-        self._other_pipeline = other_pipeline
+        self._pending = pending
         self._pipelines = pipelines
         self._queries = queries
         self._archive = archive
@@ -261,10 +262,10 @@ class ContentDrain:
             self._run.dead_letters += is_new
 
     def _adopt(self) -> None:
-        """Loads the rows of packs that were archived by a process which died before it loaded them."""
-        # those of the other pipeline as well: a failure in them may be about a message that is bought now
-        for pipeline in (self._pipeline, self._other_pipeline):
+        """Finishes what a process that died left behind: pending packages, then packs that were archived and not loaded."""
+        for pipeline in self._pending:
             self._pipelines.finish_pending(pipeline)
+        self._pipelines.remove_unfinished(self._account_id, MESSAGES.name, [table.name for table in MESSAGE_PARTS])
         packs = self._archive.packs(self._account_id)
         loaded = self._queries.loaded_packs(self._account_id) if packs else set()
         for pack in packs:

@@ -262,7 +262,7 @@ class Engine:
             run,
             ContentOptions(scope, options.max_messages, keep_html=self.settings.html == "warehouse"),
             pipeline=content_pipeline(account, is_backfill=bool(options.months)),
-            other_pipeline=content_pipeline(account, is_backfill=not options.months),
+            pending=content_pipelines(account),
             pipelines=self.pipelines,
             queries=self.queries,
             archive=self.archive,
@@ -345,6 +345,12 @@ def state_pipeline(account: Account) -> str:
 def content_pipeline(account: Account, *, is_backfill: bool) -> str:
     """The pipeline of the account's content: the shard's for new mail, one of its own for backfills."""
     return pipeline_name("content", account.account_id) if is_backfill else f"content_{account.shard}"
+
+
+def content_pipelines(account: Account) -> list[str]:
+    """Every pipeline that may hold a package with content of the account."""
+    of_syncs = [content_pipeline(account, is_backfill=is_backfill) for is_backfill in (False, True)]
+    return [*of_syncs, pipeline_name("reparse", account.account_id)]
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

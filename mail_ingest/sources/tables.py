@@ -301,4 +301,6 @@ CONTENT_TABLES = (
     FETCH_FAILURES,
     SYNC_RUNS,
 )
+#: Rows that belong to a row of `messages` and come with it.
+MESSAGE_PARTS = (MESSAGE_HTML, MESSAGE_RECIPIENTS, ATTACHMENTS)
 LANDING_TABLES = (*STATE_TABLES, *(table for table in CONTENT_TABLES if table is not SYNC_RUNS))

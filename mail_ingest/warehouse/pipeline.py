@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from mail_ingest.errors import MailIngestError, WarehouseError
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Warehouse
 from mail_ingest.warehouse.locks import Locks
+from mail_ingest.warehouse.unfinished import remove_unfinished
 from mail_ingest.warehouse.working_folder import mend_working_folder
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class Pipelines:
             return
         with self._pipeline(name) as pipeline:
             self._finish(pipeline)
+
+    def remove_unfinished(self, account_id: str, table: str, parts: Sequence[str]) -> int:
+        """Takes back an account's rows of loads whose working folder is gone; see `unfinished`."""
+        if not self._warehouse.exists:
+            return 0
+        return remove_unfinished(self._warehouse, DATASET, account_id, table, parts)
 
     def read_state(self, name: str, source: str) -> dict[str, Any]:
         """A copy of the source's state as of the last completed load, restored from the warehouse where the working

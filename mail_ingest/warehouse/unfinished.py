@@ -1,0 +1,54 @@
+"""Takes back rows of loads that no process can finish any more.
+
+dlt commits each table of a package by itself, and notes the load in `_dlt_loads` at the end. Where the working folder went
+with a killed process (a new container), messages may be stored without their recipients and attachments, and nothing would
+ever bring those. So the rows of such a load are removed before the backlog is looked at: their bytes are in the raw archive.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from mail_ingest.warehouse.connection import Warehouse
+
+logger = logging.getLogger(__name__)
+
+
+def remove_unfinished(warehouse: Warehouse, dataset: str, account_id: str, table: str, parts: Sequence[str]) -> int:
+    """Removes an account's rows of `table` that unfinished loads brought, and their rows in the tables of `parts`.
+
+    Returns how many rows of `table` went. To be called when nothing is pending or being loaded for the account.
+    """
+    with warehouse.open() as connection:
+        loads = connection.execute(
+            "select 1 from duckdb_tables() where schema_name = ? and table_name = '_dlt_loads'", [dataset]
+        ).fetchone()
+        if loads is None:
+            return 0
+        # a row without a load was not brought by dlt
+        unfinished = (
+            f"select message_id from {dataset}.{table} where account_id = ? and _dlt_load_id is not null "
+            f"and _dlt_load_id not in (select load_id from {dataset}._dlt_loads where status = 0)"
+        )
+        ids = [row[0] for row in connection.execute(unfinished, [account_id]).fetchall()]
+        if not ids:
+            return 0
+        logger.warning(
+            "%d messages of %s came with a load that was never finished, its working folder is gone; they are loaded again",
+            len(ids),
+            account_id,
+        )
+        connection.begin()
+        try:
+            for name in (*parts, table):
+                connection.execute(
+                    f"delete from {dataset}.{name} where account_id = ? and message_id in "
+                    "(select unnest(cast(? as varchar[])))",
+                    [account_id, ids],
+                )
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        return len(ids)

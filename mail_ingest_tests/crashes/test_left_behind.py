@@ -1,0 +1,42 @@
+"""What a killed process leaves beside the tables: packages of pipelines that the next sync does not load through."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import UTC, datetime
+
+import pytest
+
+from mail_ingest.ingest.engine import Engine
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.crashes.child import Point, sync_in_process
+from mail_ingest_tests.truth import sync
+
+_MESSAGES_MERGED = Point(
+    "dlt.destinations.job_client_impl:SqlLoadJob.run", about="messages", first="messages", when="after"
+)
+
+
+@pytest.mark.parametrize("raw", ["raw", "off"])
+def test_a_backfill_that_died_in_its_load_is_finished_by_the_next_sync(
+    engine: Engine, box: Mailbox, gmail: Simulator, environment: dict[str, str], raw: str
+) -> None:
+    for day in range(1, 21):
+        box.add(subject="s", sender="a@b.example", body="x", internal_date=datetime(2026, 2, day, 12, tzinfo=UTC))
+    variables = {**environment, "ADA_TOKEN": box.token}
+    variables["MAIL_INGEST_RAW"] = raw if raw == "off" else os.path.join(environment["MAIL_INGEST_HOME"], raw)
+    sync(engine, content=False)
+
+    died = sync_in_process(variables, _MESSAGES_MERGED, months=("2026-02",))
+    assert died.exit_code == -signal.SIGKILL, died
+    recovered = sync_in_process(variables)
+
+    assert [(run["outcome"], run["backlog"]) for run in recovered.runs] == [("success", 0)]
+    assert gmail.calls("messages.get") == 20, "content was bought again"
+    with engine.warehouse.open() as connection:
+        counts = connection.execute(
+            "select (select count(*) from gmail.messages), (select count(*) from gmail.message_recipients where kind = 'from')"
+        ).fetchone()
+    assert counts == (20, 20)
+    assert list((engine.settings.home / "dlt").rglob("*.parquet")) == [], "the backfill's package is still pending"
