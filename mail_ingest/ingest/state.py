@@ -72,7 +72,7 @@ class StateSync:
         """Brings the stored state up to the mailbox. Raises what the client raises; then nothing was changed."""
         stored = self._pipelines.read_state(self._pipeline, STATE_SOURCE).get("cursors", {}).get(self._account_id)
         cursor = Cursor.from_state(stored) if stored else None
-        if cursor is not None and self._queries.loaded_cursor(self._account_id) != cursor.history_id:
+        if cursor is not None and not self._reaches(cursor):
             logger.warning(
                 "the warehouse does not stand where the cursor of %s says, as after a restored backup; sweeping it anew",
                 self._account_id,
@@ -105,6 +105,15 @@ class StateSync:
                 )
         self._full(cursor, profile, labels, is_expired=is_expired)
         return profile
+
+    def _reaches(self, cursor: Cursor) -> bool:
+        """Whether the warehouse holds what the cursor vouches for.
+
+        It holds more where a package landed in part and its working folder, with the newer cursor, is gone: history
+        replayed from the older cursor then brings the rest, and changes nothing that is there.
+        """
+        loaded = self._queries.loaded_cursor(self._account_id)
+        return loaded is not None and loaded >= cursor.history_id
 
     def _check_mailbox(self, profile: Profile) -> None:
         if profile.email_address.lower() != self._account_id:
