@@ -140,4 +140,10 @@ def _change(box: Mailbox) -> None:
         box.delete(message_id)
     box.rename_label(label, "Crashes/Acme Corp")
     for number in range(30):
-        box.add(subject=f"new {number}", sender="a@b.example", to=box.address, body="x", attachments=[("a.txt", "text/plain", b"a")])
+        box.add(
+            subject=f"new {number}",
+            sender="a@b.example",
+            to=box.address,
+            body="x",
+            attachments=[("a.txt", "text/plain", b"a")],
+        )

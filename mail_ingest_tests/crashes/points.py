@@ -65,10 +65,21 @@ CRASHES = [
     *_both("states normalized and kept", "later", Point(_NORMALIZED, when="after"), long=True),
     *_both("preparing the tables", "first", Point(f"{_LOAD}.initialize_package", when="after"), long=True),
     *_both("copying states", "later", Point(_COPY, about="message_states", when="after"), long=True),
-    *_both("states merged, events not", "later", Point(_MERGE, about="message_states", first="message_states", when="after")),
-    *_both("events merged, states not", "later", Point(_MERGE, about="label_events", first="label_events", when="after")),
+    *_both(
+        "states merged, events not",
+        "later",
+        Point(_MERGE, about="message_states", first="message_states", when="after"),
+    ),
+    *_both(
+        "events merged, states not", "later", Point(_MERGE, about="label_events", first="label_events", when="after")
+    ),
     *_both("account merged, states not", "later", Point(_MERGE, about="accounts", first="accounts", when="after")),
-    *_both("states merged, events not", "first", Point(_MERGE, about="message_states", first="message_states", when="after"), long=True),
+    *_both(
+        "states merged, events not",
+        "first",
+        Point(_MERGE, about="message_states", first="message_states", when="after"),
+        long=True,
+    ),
     *_both("inside a merge of state", "later", Point(_COMMIT, nth=3), long_lost=True),
     *_both("states loaded, load not noted", "first", Point(_LOADED)),
     *_both("states loaded, load not noted", "later", Point(_LOADED)),
@@ -85,21 +96,47 @@ CRASHES = [
     Crash("pack renamed", "first", Point(_MOVE, nth=2, when="after")),
     Crash("packs archived, nothing loaded", "first", Point("mail_ingest.ingest.content:ContentDrain._load", nth=2)),
     # loading content
-    *_both("extracting contents", "first", Point("dlt.extract.extractors:ArrowExtractor.write_items", nth=8), long_lost=True),
+    *_both(
+        "extracting contents",
+        "first",
+        Point("dlt.extract.extractors:ArrowExtractor.write_items", nth=8),
+        long_lost=True,
+    ),
     *_both("contents extracted", "first", Point(_EXTRACTED, nth=2), long=True),
     *_both("contents extracted and kept", "first", Point(_EXTRACTED, nth=2, when="after"), long_lost=True),
-    *_both("normalizing contents", "first", Point("dlt.normalize.normalize:Normalize.spool_files", nth=2), long_lost=True),
+    *_both(
+        "normalizing contents", "first", Point("dlt.normalize.normalize:Normalize.spool_files", nth=2), long_lost=True
+    ),
     *_both("contents normalized and kept", "first", Point(_NORMALIZED, nth=2, when="after"), long=True),
     *_both("copying contents", "first", Point(_COPY, about="messages", when="after"), long_lost=True),
     *_both("messages merged, recipients not", "first", Point(_MERGE, about="messages", first="messages", when="after")),
-    *_both("recipients merged, messages not", "first", Point(_MERGE, about="message_recipients", first="message_recipients", when="after")),
-    *_both("attachments merged, messages not", "later", Point(_MERGE, about="attachments", first="attachments", when="after"), long=True),
-    *_both("messages merged, recipients not", "later", Point(_MERGE, about="messages", first="messages", when="after"), long=True),
+    *_both(
+        "recipients merged, messages not",
+        "first",
+        Point(_MERGE, about="message_recipients", first="message_recipients", when="after"),
+    ),
+    *_both(
+        "attachments merged, messages not",
+        "later",
+        Point(_MERGE, about="attachments", first="attachments", when="after"),
+        long=True,
+    ),
+    *_both(
+        "messages merged, recipients not",
+        "later",
+        Point(_MERGE, about="messages", first="messages", when="after"),
+        long=True,
+    ),
     *_both("inside a merge of contents", "first", Point(_COMMIT, nth=5, first="messages"), long_lost=True),
     *_both("contents loaded, load not noted", "first", Point(_LOADED, nth=2)),
     *_both("contents loaded, load noted", "first", Point(_LOADED, nth=2, when="after"), long_lost=True),
     *_both("second package, load not noted", "first", Point(_LOADED, nth=3), long=True),
     *_both("contents loaded, package not closed", "first", Point(_DONE, nth=2), long=True),
     # after the load
-    *_both("loaded, control database not told", "later", Point("mail_ingest.accounts.registry:Registry.sync_finished"), long_lost=True),
+    *_both(
+        "loaded, control database not told",
+        "later",
+        Point("mail_ingest.accounts.registry:Registry.sync_finished"),
+        long_lost=True,
+    ),
 ]
