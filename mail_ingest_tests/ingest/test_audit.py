@@ -13,7 +13,7 @@ from mail_ingest.ingest import Engine
 from mail_ingest.ingest.audit import Audit, AuditOptions, audit_account
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.truth import damage, sync
+from mail_ingest_tests.truth import damage, exchange, sync
 
 
 def _audit(engine: Engine, **options: int) -> Audit:
@@ -136,7 +136,7 @@ def test_a_wrong_label_is_told_by_label(synced: Engine, box: Mailbox) -> None:
     assert sum(label.drift for label in after.values()) == 1
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, damage, lambda pack: pack.write_bytes(b"PAR1")])
+@pytest.mark.parametrize("harm", [Path.unlink, damage, exchange, lambda pack: pack.write_bytes(b"PAR1")])
 def test_a_pack_that_is_missing_or_damaged_is_found(synced: Engine, harm: Callable[[Path], object]) -> None:
     [pack] = Path(synced.settings.raw).rglob("*.parquet")
     harm(pack)
@@ -168,7 +168,9 @@ def test_changes_do_not_hide_drift_in_the_same_message(
     synced: Engine, box: Mailbox, gmail: Simulator, inner: str
 ) -> None:
     gmail.inner_label_ids = inner
-    message_id = next(key for key, record in box.messages().items() if "STARRED" not in record.label_ids)
+    message_id = next(
+        key for key, record in box.messages().items() if not {"STARRED", "IMPORTANT"} & set(record.label_ids)
+    )
     _run(
         synced,
         "update gmail.message_states set label_ids = '[\"STARRED\"]' where message_id = '" + message_id + "'",

@@ -15,7 +15,7 @@ import pytest
 from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.truth import assert_true_to_gmail, damage, sync
+from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, sync
 
 
 def test_content_equals_the_mailbox_byte_for_byte(engine: Engine, box: Mailbox) -> None:
@@ -259,8 +259,9 @@ def test_a_damaged_pack_is_set_aside_and_what_it_held_is_bought_again(
     assert_true_to_gmail(engine, box)
 
 
+@pytest.mark.parametrize("harm", [damage, exchange])
 def test_a_pack_that_is_damaged_inside_is_set_aside_and_what_it_held_is_bought_again(
-    engine: Engine, box: Mailbox, gmail: Simulator
+    engine: Engine, box: Mailbox, gmail: Simulator, harm: Callable[[Path], None]
 ) -> None:
     """Its footer is whole, so that only reading the messages shows the damage."""
     box.generate(6, seed=29)
@@ -268,7 +269,7 @@ def test_a_pack_that_is_damaged_inside_is_set_aside_and_what_it_held_is_bought_a
     with engine.warehouse.open() as connection:
         connection.execute("delete from gmail.messages")
     [pack] = Path(engine.settings.raw).rglob("*.parquet")
-    damage(pack)
+    harm(pack)
     gmail.reset_ledger()
 
     run = sync(engine)

@@ -256,7 +256,7 @@ def test_a_number_that_fits_no_column_fails_its_message_alone(
     decode = answers.raw_message
 
     def read(answer: dict[str, object], message_id: str) -> object:
-        return decode({**answer, field: "9" * 25} if message_id == broken else answer, message_id)
+        return decode({**answer, field: "9" * 20} if message_id == broken else answer, message_id)
 
     monkeypatch.setattr(answers, "raw_message", read)
 

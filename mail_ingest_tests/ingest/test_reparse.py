@@ -18,7 +18,7 @@ from mail_ingest.ingest import Engine, SyncOptions, reparse
 from mail_ingest.ingest.reparse import Reparsed, reparse_accounts
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.truth import assert_true_to_gmail, damage, sync
+from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, sync
 
 _KEPT = (
     "select message_id, thread_id, internal_date, fetched_at, source, raw_pack, sha256 from gmail.messages order by 1"
@@ -307,7 +307,7 @@ def test_rows_without_archived_bytes_are_counted_and_stay(
     ]
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, damage, lambda pack: pack.write_bytes(b"PAR1")])
+@pytest.mark.parametrize("harm", [Path.unlink, damage, exchange, lambda pack: pack.write_bytes(b"PAR1")])
 def test_packs_that_are_missing_or_damaged_stop_nothing_else(
     engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], object]
 ) -> None:
