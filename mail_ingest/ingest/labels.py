@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 import orjson
 
@@ -41,10 +42,19 @@ def with_counts(label: Label, counted: Label) -> Label:
     )
 
 
-def vanished_labels(labels: list[Label], known: Mapping[str, StoredLabel]) -> list[str]:
-    """Labels that were there at the last sync and are not now."""
+def vanished_labels(
+    labels: list[Label], known: Mapping[str, StoredLabel], observed_at: datetime | None = None
+) -> list[str]:
+    """Labels that were there at the last sync, which was at `observed_at`, and are not now.
+
+    A later sync that died may have landed their end already, and not what it means for messages.
+    """
     listed = {label.label_id for label in labels}
-    return [label_id for label_id, stored in known.items() if stored.deleted_at is None and label_id not in listed]
+
+    def was_there(stored: StoredLabel) -> bool:
+        return stored.deleted_at is None or (observed_at is not None and stored.deleted_at > observed_at)
+
+    return [label_id for label_id, stored in known.items() if was_there(stored) and label_id not in listed]
 
 
 def gone_labels(labels: list[Label], known: Mapping[str, StoredLabel]) -> frozenset[str]:

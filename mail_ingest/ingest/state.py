@@ -134,7 +134,7 @@ class StateSync:
                 history_id = replay_since(self._client, cursor.history_id, replay, packages.add_events)
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
-            vanished = vanished_labels(labels, known)
+            vanished = vanished_labels(labels, known, cursor.observed_at)
             gone = gone_labels(labels, known) | self._passing_labels(labels, known, changes.values())
             for change in changes.values():
                 packages.add(without(change, gone))

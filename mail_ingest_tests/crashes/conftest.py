@@ -121,6 +121,10 @@ def _make(name: str, gmail: Simulator, folder: Path) -> Scenario:
         _change(box)
     if name == "expired":
         box.expire_history()
+    if name == "label":
+        gmail.label_delete_records = False
+        box.delete_label(next(label_id for label_id in box.labels() if label_id.startswith("Label_")))
+        gmail.label_delete_records = True
     gmail.reset_ledger()
     scenario = Scenario(name, box, gmail, folder / "before", environment, {}, 0)
     home = scenario.copy(folder / "undisturbed")

@@ -24,7 +24,8 @@ _NORMALIZED = "dlt.common.storages.load_storage:LoadStorage.commit_new_load_pack
 class Crash:
     """One cell of the matrix: in which sync, where, and whether dlt's working folder is lost as well.
 
-    Scenarios: `first` sync of a mailbox; `later` sync, by history; `expired`, by sweep after history has expired.
+    Scenarios: `first` sync of a mailbox; `later` sync, by history; `label`: the same, and a
+    label was deleted without a record; `expired`: by sweep, after history has expired.
     """
 
     name: str
@@ -80,6 +81,7 @@ CRASHES = [
         Point(_MERGE, about="message_states", first="message_states", when="after"),
         long=True,
     ),
+    *_both("labels merged, states not", "label", Point(_MERGE, about="labels", first="labels", when="after")),
     *_both("inside a merge of state", "later", Point(_COMMIT, nth=3), long_lost=True),
     *_both("states loaded, load not noted", "first", Point(_LOADED)),
     *_both("states loaded, load not noted", "later", Point(_LOADED)),
