@@ -40,6 +40,7 @@ class StatePackages:
         self._observed_at = observed_at
         self._stack = ExitStack()
         self._full: list[Spool] = []
+        self._ahead: list[tuple[Spool, StateRows]] = []
         self.states = self.added = self.deleted = self._events = 0
         self._open()
 
@@ -50,17 +51,27 @@ class StatePackages:
         self._stack.close()
 
     def _open(self) -> None:
-        self.spool = self._stack.enter_context(Spool(self._spool_folder))
-        self.rows = StateRows(
+        self.spool, self.rows = self._new()
+
+    def _new(self) -> tuple[Spool, StateRows]:
+        spool = self._stack.enter_context(Spool(self._spool_folder))
+        return spool, StateRows(
             self._run.account_id,
-            self.spool.write,
+            spool.write,
             observed_after=self._observed_after,
             observed_at=self._observed_at,
         )
 
     def add(self, change: StateChange, events: Sequence[LabelEvent] = ()) -> None:
+        """A state, and the events that only its comparison with the stored one tells.
+
+        These land in packages of their own, before the states: once a state has landed, nothing tells them any more.
+        """
         self.rows.add_state(change)
-        self.rows.add_events(events)
+        if events:
+            if not self._ahead or self._ahead[-1][1].events >= PART_ROWS:
+                self._ahead.append(self._new())
+            self._ahead[-1][1].add_events(events)
         self.states += 1
         self.added += change.stored is None
         self.deleted += change.is_deleted
@@ -81,7 +92,10 @@ class StatePackages:
 
     def load(self, cursors: Mapping[str, Mapping[str, Any]]) -> None:
         """Loads all packages in order; the cursor and the run's row go with the last."""
-        self._run.label_changes = self._events + self.rows.events
+        self._run.label_changes = self._events + self.rows.events + sum(rows.events for _, rows in self._ahead)
+        for spool, rows in self._ahead:
+            rows.flush()
+            self._load(spool, None)
         for spool in self._full:
             self._load(spool, None)
         self._run.record(self.spool)

@@ -135,6 +135,8 @@ class StateSync:
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
             vanished = vanished_labels(labels, known, cursor.observed_at)
+            if vanished:
+                self._pipelines.remove_early_events(self._account_id)
             gone = gone_labels(labels, known) | self._passing_labels(labels, known, changes.values())
             for change in changes.values():
                 packages.add(without(change, gone))
@@ -244,6 +246,7 @@ class StateSync:
         labels = self._refresh_labels(labels, known, replayed.values())
         listed = {label.label_id for label in labels} | set(known)
         gone = gone_labels(labels, known) | self._passing_labels(labels, known, replayed.values())
+        self._pipelines.remove_early_events(self._account_id)
         pairs = compare(
             swept,
             replay,

@@ -19,7 +19,7 @@ from mail_ingest.errors import MailIngestError, WarehouseError
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Warehouse
 from mail_ingest.warehouse.locks import Locks
-from mail_ingest.warehouse.unfinished import remove_unfinished
+from mail_ingest.warehouse.unfinished import remove_early_events, remove_unfinished
 from mail_ingest.warehouse.working_folder import mend_working_folder
 
 if TYPE_CHECKING:
@@ -83,6 +83,10 @@ class Pipelines:
         if not self._warehouse.exists:
             return 0
         return remove_unfinished(self._warehouse, DATASET, account_id, table, parts)
+
+    def remove_early_events(self, account_id: str) -> None:
+        """Takes back an account's events of a sweep whose states never landed; see `unfinished`."""
+        remove_early_events(self._warehouse, DATASET, account_id)
 
     def read_state(self, name: str, source: str) -> dict[str, Any]:
         """A copy of the source's state as of the last completed load, restored from the warehouse where the working

@@ -3,6 +3,7 @@
 dlt commits each table of a package by itself, and notes the load in `_dlt_loads` at the end. Where the working folder went
 with a killed process (a new container), messages may be stored without their recipients and attachments, and nothing would
 ever bring those. So the rows of such a load are removed before the backlog is looked at: their bytes are in the raw archive.
+Events of sweeps land before the states that they compare, and are removed where those never came.
 """
 
 from __future__ import annotations
@@ -13,6 +14,20 @@ from collections.abc import Sequence
 from mail_ingest.warehouse.connection import Warehouse
 
 logger = logging.getLogger(__name__)
+
+
+def remove_early_events(warehouse: Warehouse, dataset: str, account_id: str) -> None:
+    """Removes events of a sweep whose states never landed: the next sweep tells them anew, with a later history id.
+
+    To be called under the account's lock, before the states are read.
+    """
+    with warehouse.open() as connection:
+        connection.execute(
+            f"delete from {dataset}.label_events as e using {dataset}.message_states as s "
+            "where e.account_id = ? and e.source = 'sweep' and s.account_id = e.account_id "
+            "and s.message_id = e.message_id and s.history_id < e.history_id",
+            [account_id],
+        )
 
 
 def remove_unfinished(warehouse: Warehouse, dataset: str, account_id: str, table: str, parts: Sequence[str]) -> int:

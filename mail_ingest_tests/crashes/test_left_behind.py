@@ -40,3 +40,28 @@ def test_a_backfill_that_died_in_its_load_is_finished_by_the_next_sync(
         ).fetchone()
     assert counts == (20, 20)
     assert list((engine.settings.home / "dlt").rglob("*.parquet")) == [], "the backfill's package is still pending"
+
+
+def test_a_sweep_that_died_after_its_events_tells_them_once(
+    engine: Engine, box: Mailbox, environment: dict[str, str]
+) -> None:
+    ids = box.generate(10, seed=84, mean_size_bytes=2_000)
+    sync(engine, content=False)
+    label = box.create_label("Told once")
+    box.relabel_many(ids, add=[label])
+    box.expire_history()
+    variables = {**environment, "ADA_TOKEN": box.token}
+    landed = Point("dlt.destinations.job_client_impl:SqlJobClientBase.complete_load", when="after")
+
+    assert sync_in_process(variables, landed, content=False).exit_code == -signal.SIGKILL
+    # the next sweep is pinned to a later history id
+    box.add(subject="s", sender="a@b.example", body="x")
+    box.expire_history()
+    sync(engine, content=False)
+
+    with engine.warehouse.open() as connection:
+        told = connection.execute(
+            "select count(*), count(distinct message_id) from gmail.label_events where label_id = ? and action = 'added'",
+            [label],
+        ).fetchone()
+    assert told == (10, 10)
