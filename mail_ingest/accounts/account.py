@@ -42,6 +42,7 @@ class Account:
     content_since: str
     include_chats: bool
     include_drafts: bool
+    raw_archive: bool
     credential_kind: CredentialKind
 
 

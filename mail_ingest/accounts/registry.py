@@ -63,6 +63,7 @@ class Registry:
         content_since: str = "all",
         include_chats: bool = True,
         include_drafts: bool = True,
+        raw_archive: bool = True,
     ) -> Account:
         """Registers a mailbox, without calling Gmail. One that was removed comes back, on its old shard.
 
@@ -76,6 +77,7 @@ class Registry:
             "content_since": content_since,
             "include_chats": include_chats,
             "include_drafts": include_drafts,
+            "raw_archive": raw_archive,
             **self._sealed(account_id, credential),
             **_fresh_start(now),
         }
@@ -90,6 +92,11 @@ class Registry:
                 f"the account {account_id} is registered already; to give it other credentials, remove it first: "
                 "what is in the warehouse stays"
             ) from None
+
+    def change(self, address: str, *, content_since: str | None = None, raw_archive: bool | None = None) -> None:
+        """Changes what is bought and kept from now on; None leaves a setting as it is."""
+        given = {"content_since": content_since, "raw_archive": raw_archive}
+        self._set(address, **{name: value for name, value in given.items() if value is not None})
 
     def reconnect(self, address: str, credential: Credential) -> None:
         """Gives an account other credentials and makes it active again."""

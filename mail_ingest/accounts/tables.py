@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, String, Table, Text, true
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -52,6 +52,7 @@ accounts = Table(
     Column("content_since", String(40), nullable=False, server_default="all"),
     Column("include_chats", Boolean, nullable=False),
     Column("include_drafts", Boolean, nullable=False),
+    Column("raw_archive", Boolean, nullable=False, server_default=true()),
     Column("credential_kind", String(20), nullable=False),
     Column("credential", Text, nullable=False),
 )

@@ -33,6 +33,9 @@ def add(
     content_since: Annotated[
         str, typer.Option(help="Content horizon: all, days such as 30d, or a date such as 2026-01-31.")
     ] = "all",
+    raw_archive: Annotated[
+        bool, typer.Option("--raw-archive/--no-raw-archive", help="Keep every message's bytes in the raw archive.")
+    ] = True,
 ) -> None:
     """Registers a mailbox, without calling Gmail. Exactly one kind of credentials is needed."""
     given = [value for value in (authorized_user_file, service_account_file, token_variable) if value is not None]
@@ -47,8 +50,30 @@ def add(
         credential = service_account(service_account_file)
     else:
         credential = token_env(token_variable or "")
-    account = Registry(load_settings()).add(address, credential, content_since=content_since)
+    account = Registry(load_settings()).add(address, credential, content_since=content_since, raw_archive=raw_archive)
     say(f"registered {account.account_id}; `mail-ingest sync {account.account_id}` reads it")
+
+
+@app.command("set")
+def change(
+    address: Address,
+    content_since: Annotated[
+        str | None, typer.Option(help="Content horizon: all, days such as 30d, or a date such as 2026-01-31.")
+    ] = None,
+    raw_archive: Annotated[
+        bool | None,
+        typer.Option("--raw-archive/--no-raw-archive", help="Keep bytes of messages that are bought from now on."),
+    ] = None,
+) -> None:
+    """Changes what is bought and kept of a mailbox from now on; what is stored stays."""
+    if content_since is None and raw_archive is None:
+        raise ConfigError("account set takes --content-since, --raw-archive or --no-raw-archive")
+    from mail_ingest.ingest.scope import parse_since
+
+    if content_since is not None:
+        parse_since(content_since)
+    Registry(load_settings()).change(address, content_since=content_since, raw_archive=raw_archive)
+    say(f"changed {address.strip().lower()}")
 
 
 @app.command("list")

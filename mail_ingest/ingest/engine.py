@@ -265,7 +265,7 @@ class Engine:
             pending=content_pipelines(account),
             pipelines=self.pipelines,
             queries=self.queries,
-            archive=self.archive,
+            archive=self.archive if account.raw_archive else RawArchive("off"),
             locks=self.locks,
             spool_folder=self.spool_folder,
             on_progress=on_progress,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mail_ingest.ingest import Engine
 from mail_ingest.ingest.verify import verify_account
+
+from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Mailbox
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.convergence.served import Event, Served

@@ -333,3 +333,19 @@ def _everything():  # type: ignore[no-untyped-def]
     from mail_ingest.warehouse.queries import Scope
 
     return Scope()
+
+
+def test_the_raw_archive_can_be_switched_off_for_one_account(engine: Engine, box: Mailbox) -> None:
+    kept = box.add(subject="before")
+    sync(engine)
+    engine.registry.change(ADDRESS, raw_archive=False)
+    other = box.add(subject="after")
+    sync(engine)
+
+    with engine.warehouse.open() as connection:
+        packs = dict(connection.execute("select message_id, raw_pack from gmail.messages").fetchall())
+    assert packs.keys() == {kept, other}
+    assert packs[other] is None
+    assert packs[kept] is not None
+    assert engine.archive.packs(ADDRESS) == [packs[kept]]
+    assert engine.archive.read_message(packs[kept], kept) is not None
