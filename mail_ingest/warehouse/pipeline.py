@@ -139,7 +139,7 @@ def _put_away_loaded(pipeline: Pipeline) -> None:
     package that dlt loads again, only to refuse it at the end (LoadPackageAlreadyCompleted), again and again.
     """
     packages = pipeline._get_load_storage()
-    for load_id in packages.list_normalized_packages():
+    for load_id in pipeline.list_normalized_load_packages():
         if packages.normalized_packages.is_package_completed(load_id):
             packages.storage.rename_tree(
                 packages.get_normalized_package_path(load_id), packages.get_loaded_package_path(load_id)
