@@ -32,6 +32,8 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+#: Runs with the same value take turns in the queue (dagster.yaml). Whoever goes round the queue meets the accounts' locks.
+TURN_TAG = "mail_ingest/turn"
 #: A first sync takes hours; ended after this time it goes on with the next one, and nothing is bought twice.
 _MAX_RUNTIME_S = 6 * 3600
 
@@ -76,7 +78,7 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
         name="sync",
         description="Keeps every active account true: state, then new content. Costs 2 quota units where nothing changed.",
         executor_def=dg.in_process_executor,
-        tags={"dagster/max_runtime": str(_MAX_RUNTIME_S)},
+        tags={"dagster/max_runtime": str(_MAX_RUNTIME_S), TURN_TAG: "sync"},
     )
     def job() -> None:
         sync_accounts()

@@ -13,6 +13,7 @@ import pytest
 from dagster._core.instance.config import PoolGranularity
 
 from mail_ingest.definitions import build_definitions
+from mail_ingest.defs.jobs import TURN_TAG
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
@@ -38,6 +39,8 @@ def test_the_settings_are_valid_and_do_what_they_say(instance: dg.DagsterInstanc
     pools = instance.get_concurrency_config().pool_config
     assert queue is not None
     assert queue.max_concurrent_runs == 4
+    assert queue.tag_concurrency_limits == [{"key": TURN_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+    assert TURN_TAG in build_definitions().resolve_job_def("sync").tags
     assert (pools.default_pool_limit, pools.pool_granularity) == (1, PoolGranularity.OP)
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_max_runtime_seconds == 86_400
