@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mail_ingest.simulator import Simulator
@@ -28,8 +30,11 @@ class Gate:
         self._open.wait(60)
 
     def wait_until_reached(self, process: subprocess.Popen[str]) -> None:
-        wait_for(lambda: self._reached.is_set() or process.poll() is not None)
+        wait_for(lambda: self.is_reached() or process.poll() is not None)
         assert self._reached.is_set(), process.communicate()
+
+    def is_reached(self) -> bool:
+        return self._reached.is_set()
 
     def open(self) -> None:
         self._open.set()
@@ -65,15 +70,22 @@ class Processes:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAIL_INGEST_")}
         variables = {**inherited, **self._environment}
         process = subprocess.Popen(
-            command, cwd=PROJECT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=PROJECT,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self._started.append(process)
         return process
 
     def end(self) -> None:
         for process in self._started:
-            if process.poll() is None:
-                process.kill()
+            # Dagster's daemon and commands have children of their own, which outlive them
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
 

@@ -210,3 +210,102 @@ def test_a_run_that_dagster_believes_dead_keeps_its_locks_while_it_lives(
     assert ended(processes.cli("sync", "--wait", "0"))[0] == 0
     assert gmail.calls("messages.get") == 30
     assert_true_to_gmail(engine, box)
+
+
+_DEFINITIONS = ("-m", "mail_ingest.definitions")
+_STATE = "gmail/accounts,gmail/labels,gmail/message_states,gmail/label_events,gmail/sync_runs"
+_IMPATIENT = {"resources": {"mail_ingest": {"config": {"wait_s": 0.5}}}}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["dagster asset materialize", "dg launch"])
+def test_a_run_of_dagster_waits_for_a_shell_and_then_does_its_work(
+    processes: Processes, engine: Engine, box: Mailbox, gmail: Simulator, command: str
+) -> None:
+    box.generate(20, seed=68, mean_size_bytes=2_000)
+    gate = Gate(gmail, "labels.get", ADDRESS)
+    shell = processes.cli("sync")
+    gate.wait_until_reached(shell)
+    started_at = engine.registry.get(ADDRESS).last_sync_started_at
+
+    if command == "dg launch":
+        run = processes.tool("dg", "launch", "--assets", _STATE)
+    else:
+        run = processes.tool("dagster", "asset", "materialize", *_DEFINITIONS, "--select", _STATE)
+    wait_for(lambda: engine.registry.get(ADDRESS).last_sync_started_at != started_at or run.poll() is not None)
+    assert run.poll() is None, run.communicate()
+    gate.open()
+
+    assert ended(shell)[0] == 0
+    code, said = ended(run)
+    assert code == 0, said
+    assert gmail.calls("messages.get") == 20
+    assert gmail.calls("getProfile") == 2
+    assert_true_to_gmail(engine, box)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["dagster asset materialize", "dagster job execute"])
+def test_a_run_of_dagster_that_does_not_get_its_turn_says_so(
+    processes: Processes, engine: Engine, box: Mailbox, gmail: Simulator, tmp_path: Path, command: str
+) -> None:
+    box.generate(20, seed=69, mean_size_bytes=2_000)
+    gate = Gate(gmail, "labels.get", ADDRESS)
+    shell = processes.cli("sync")
+    gate.wait_until_reached(shell)
+    calls = gmail.calls()
+
+    if command == "dagster job execute":
+        config = tmp_path / "impatient.yaml"
+        config.write_text(json.dumps(_IMPATIENT))
+        run = processes.tool("dagster", "job", "execute", *_DEFINITIONS, "-j", "sync", "-c", str(config))
+    else:
+        impatient = json.dumps(_IMPATIENT)
+        run = processes.tool(
+            "dagster", "asset", "materialize", *_DEFINITIONS, "--select", _STATE, "--config-json", impatient
+        )
+    words = f"Another process holds account:{ADDRESS} and did not let go within 0.5 s"
+    with dg.DagsterInstance.from_config(str(processes.dagster_home)) as instance:
+        # it would be tried again after a minute, and after two more
+        wait_for(lambda: run.poll() is not None or _retried(instance) is not None)
+        assert words in (_retried(instance) or "")
+
+    assert gmail.calls() == calls, "the run asked Gmail"
+    run.kill()
+    gate.open()
+    assert ended(shell)[0] == 0
+    assert_true_to_gmail(engine, box)
+
+
+@pytest.mark.long
+def test_the_queue_lets_one_sync_start_and_a_shell_meets_its_lock(
+    processes: Processes, engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(20, seed=70, mean_size_bytes=2_000)
+    gate = Gate(gmail, "labels.get", ADDRESS)
+    processes.tool("dagster-daemon", "run", *_DEFINITIONS)
+    for _ in range(2):
+        code, said = ended(processes.tool("dagster", "job", "launch", *_DEFINITIONS, "-j", "sync"))
+        assert code == 0, said
+    wait_for(gate.is_reached)
+
+    code, said = ended(processes.cli("sync", "--wait", "0.5"))
+
+    assert code == 3
+    assert f"Another process holds account:{ADDRESS}" in said
+    with dg.DagsterInstance.from_config(str(processes.dagster_home)) as instance:
+        statuses = sorted(run.status.value for run in instance.get_runs())
+        assert statuses == ["QUEUED", "STARTED"]
+        gate.open()
+        wait_for(lambda: {run.status.value for run in instance.get_runs()} == {"SUCCESS"})
+    assert gmail.calls("messages.get") == 20
+    assert gmail.calls("getProfile") == 2
+    assert_true_to_gmail(engine, box)
+
+
+def _retried(instance: dg.DagsterInstance) -> str | None:
+    """Why the first step that is tried again failed, None before that."""
+    for run in instance.get_runs():
+        for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY):
+            return str(entry.dagster_event.event_specific_data) if entry.dagster_event else ""
+    return None
