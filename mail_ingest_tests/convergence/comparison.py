@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mail_ingest.ingest.verify import verify_account
-
 from mail_ingest.ingest import Engine
+from mail_ingest.ingest.audit import AuditOptions, audit_account
 from mail_ingest.simulator import Mailbox
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.convergence.served import Event, Served
@@ -22,9 +21,9 @@ def assert_converged(engine: Engine, box: Mailbox) -> None:
     assert_true_to_gmail(engine, box)
     assert_deletions_equal(engine, box)
     assert_archive_equal(engine, box)
-    drift = verify_account(engine, engine.registry.get(ADDRESS))
-    assert (drift.drift, drift.backlog) == (0, 0), "verify sees a difference where there is none"
-    assert drift.unresolved_failures == 0, "a message whose content is stored counts as failed"
+    audit = audit_account(engine, engine.registry.get(ADDRESS), AuditOptions())
+    assert (audit.drift, audit.pending, audit.undecided, audit.backlog) == (0, 0, 0, 0), "verify sees what is not there"
+    assert audit.unresolved_failures == 0, "a message whose content is stored counts as failed"
 
 
 def assert_events_complete(engine: Engine, served: Served, landed: set[Event]) -> None:

@@ -19,7 +19,7 @@ import orjson
 
 from mail_ingest.accounts import authorized_user
 from mail_ingest.gmail import Transport
-from mail_ingest.ingest import Engine, SyncOptions, content, packages
+from mail_ingest.ingest import Engine, SyncOptions, content, packages, packs
 from mail_ingest.ingest.engine import content_pipeline
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Call, Simulator
@@ -81,9 +81,9 @@ class Machine:
 
     def __enter__(self) -> Self:
         for owner, name, value in (
-            (content, "_TURN_S", 0.0),
+            (content, "TURN_S", 0.0),
             (content, "PACKAGE_MESSAGES", 5),
-            (content, "PACK_MESSAGES", 2),
+            (packs, "PACK_MESSAGES", 2),
             (packages, "PART_ROWS", self._conditions.part_rows),
         ):
             self._stack.enter_context(mock.patch.object(owner, name, value))
