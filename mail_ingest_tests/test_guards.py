@@ -16,4 +16,5 @@ def test_every_guard_stands_where_it_is_said_to_stand(guard: Guard) -> None:
     ast.parse(changed)
     for test in guard.tests:
         path, _, name = test.partition("::")
+        name = name.partition("[")[0]
         assert f"def {name}(" in (ROOT / "mail_ingest_tests" / path).read_text() or not name
