@@ -51,14 +51,16 @@ CRASHES = [
     # reading state
     Crash("making the warehouse", "first", Point("mail_ingest.warehouse.marts:quote", nth=40), long=True),
     Crash("sweeping ids", "first", Point(_CALL, about="messages.list", when="after")),
-    Crash("sweeping labels", "first", Point(_CALL, about="messages.list", nth=4)),
+    Crash("sweeping labels", "first", Point(_CALL, about="messages.list", nth=4), long=True),
     Crash("counting labels", "first", Point(_CALL, about="labels.get", nth=3), long=True),
     Crash("paging history", "later", Point(_CALL, about="history.list", nth=2)),
-    Crash("paging history", "expired", Point(_CALL, about="messages.list", nth=3)),
+    Crash("sweeping labels", "expired", Point(_CALL, about="messages.list", nth=3), long=True),
     Crash("spooling states", "first", Point(_SPOOL, about="message_states", when="after")),
-    Crash("spooling events", "later", Point(_SPOOL, about="label_events", when="after")),
+    Crash("spooling events", "later", Point(_SPOOL, about="label_events", when="after"), long=True),
     # loading state
-    *_both("extracting states", "first", Point("dlt.extract.extractors:ArrowExtractor.write_items", nth=2)),
+    *_both(
+        "extracting states", "first", Point("dlt.extract.extractors:ArrowExtractor.write_items", nth=2), long_lost=True
+    ),
     *_both("states extracted", "later", Point(_EXTRACTED), long=True),
     *_both("states extracted and kept", "later", Point(_EXTRACTED, when="after"), long_lost=True),
     *_both("normalizing states", "later", Point("dlt.normalize.normalize:Normalize.spool_files"), long_lost=True),
@@ -72,7 +74,10 @@ CRASHES = [
         Point(_MERGE, about="message_states", first="message_states", when="after"),
     ),
     *_both(
-        "events merged, states not", "later", Point(_MERGE, about="label_events", first="label_events", when="after")
+        "events merged, states not",
+        "later",
+        Point(_MERGE, about="label_events", first="label_events", when="after"),
+        long=True,
     ),
     *_both("account merged, states not", "later", Point(_MERGE, about="accounts", first="accounts", when="after")),
     *_both(
@@ -91,13 +96,13 @@ CRASHES = [
     *_both("events landed, states not", "expired", Point(_LOADED, when="after"), long_lost=True),
     *_both("inside a merge of state", "later", Point(_COMMIT, nth=3), long_lost=True),
     *_both("states loaded, load not noted", "first", Point(_LOADED)),
-    *_both("states loaded, load not noted", "later", Point(_LOADED)),
+    *_both("states loaded, load not noted", "later", Point(_LOADED), long=True),
     *_both("states loaded, load not noted", "expired", Point(_LOADED), long=True),
     *_both("states loaded, load noted", "later", Point(_LOADED, when="after"), long_lost=True),
     *_both("states loaded, package not closed", "first", Point(_DONE), long=True),
     # buying content
     Crash("fetching", "first", Point(_CALL, about="messages.get", nth=45)),
-    Crash("fetching", "later", Point(_CALL, about="messages.get", nth=10)),
+    Crash("fetching", "later", Point(_CALL, about="messages.get", nth=10), long=True),
     Crash("spooling contents", "first", Point(_SPOOL, about="message_recipients", when="after"), long=True),
     Crash("writing a pack", "first", Point(f"{_PACK}.add", nth=40)),
     Crash("pack written, not closed", "first", Point(f"{_PACK}.close", nth=2), long=True),
@@ -123,6 +128,7 @@ CRASHES = [
         "recipients merged, messages not",
         "first",
         Point(_MERGE, about="message_recipients", first="message_recipients", when="after"),
+        long=True,
     ),
     *_both(
         "attachments merged, messages not",
