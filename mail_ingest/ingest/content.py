@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mail_ingest.errors import GmailError, MessageGoneError, ServerError, UnreadableAnswerError
+from mail_ingest.errors import BusyError, GmailError, MessageGoneError, ServerError, UnreadableAnswerError
 from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.ingest import failures
 from mail_ingest.ingest.heap import lean_heap
@@ -41,7 +42,7 @@ PACKAGE_MESSAGES = 5_000
 PACKAGE_BYTES = 32 * 1024 * 1024
 #: At Gmail's pace 5,000 messages take a quarter of an hour: people and crashes should not wait that long.
 PACKAGE_SECONDS = 300.0
-#: Packages between two tidy-ups of the warehouse file (see `Warehouse.put_off_merging`), which take seconds each.
+#: Packages between two tidy-ups of the warehouse file (see `Warehouse.merge_row_groups`), which take seconds each.
 TIDY_PACKAGES = 20
 
 #: Whoever waits for the lock asks for it every 50 ms: a sync of new mail must not wait for the whole of a long backfill.
@@ -110,7 +111,16 @@ class ContentDrain:
         with lean_heap() as tidy:
             while self._one_package():
                 tidy()
+                if self._packages % TIDY_PACKAGES == 0:
+                    self._merge_row_groups()
                 time.sleep(TURN_S)
+            if self._packages % TIDY_PACKAGES > 1:
+                self._merge_row_groups()
+
+    def _merge_row_groups(self) -> None:
+        # a reader that keeps the file longer than we wait is no reason to fail: the next load merges
+        with suppress(BusyError):
+            self._pipelines.merge_row_groups()
 
     def list_months(self, queries: Mapping[str, str]) -> None:
         """Notes which messages belong to months: those that Gmail lists for each month's query, one month after another.
@@ -224,7 +234,7 @@ class ContentDrain:
             self._run.outcome = "success" if is_done and self._run.dead_letters <= 0 else "partial"
             if spool.rows:
                 self._packages += 1
-                more_follow = ended is None and self._attempted < self._total and self._packages % TIDY_PACKAGES > 0
+                more_follow = self._packages > 1 or (ended is None and self._attempted < self._total)
                 self._run.record(spool)
                 self._load(spool, more_follow=more_follow)
         if rank and isinstance(ended, ServerError | UnreadableAnswerError):

@@ -68,6 +68,10 @@ class Pipelines:
             except Exception as error:
                 raise _load_error(name, error) from error
 
+    def merge_row_groups(self) -> None:
+        """Makes up for the merging that loads with `more_follow` have put off."""
+        self._warehouse.merge_row_groups()
+
     def finish_pending(self, name: str) -> None:
         """Loads what an earlier process left pending. Costs one look into the warehouse where there is nothing."""
         if not self._warehouse.exists:
