@@ -2,7 +2,7 @@
 
 All ids are listed (5 units per 500), then the members of every label that has any. A sweep is not a snapshot: the
 mailbox changes under it, so the caller takes `getProfile.historyId` before, replays history after, and believes a
-missing id only then (gmail-api.md 11.4).
+missing id only then.
 
 Memory: about 0.25 KB a message: one id, one thread id (shared where the thread began with the message) and a number
 that stands for the message's set of labels; sets are shared between messages.

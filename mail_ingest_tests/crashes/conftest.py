@@ -135,12 +135,12 @@ def _make(name: str, gmail: Simulator, folder: Path) -> Scenario:
     assert sync_in_process(scenario.at(home)).runs[0]["outcome"] == "success"
     scenario.truth = rows_of(home)
     scenario.state_units = gmail.units() - 20 * gmail.calls("messages.get")
-    assert scenario.state_units <= _dearest_state(name, box), "state costs more than gmail-api.md 1.5 says"
+    assert scenario.state_units <= _dearest_state(name, box), "state costs more than Gmail's prices say"
     return scenario
 
 
 def _dearest_state(name: str, box: Mailbox) -> int:
-    """Units that reading state may cost by gmail-api.md 1.5: by history, or by a sweep and the history since."""
+    """Units that reading state may cost by Gmail's price list: by history, or by a sweep and the history since."""
     history = 2 * math.ceil(_RECORDS / HISTORY_PAGE)
     if name in ("later", "label"):
         return 2 + 1 + history  # the labels once more, where a change names a new one
