@@ -120,16 +120,17 @@ def sweep_mailbox(
             for page in client.iter_message_ids(label_id=label.label_id):
                 swept.add_label(label.label_id, page.refs)
         except GmailError as error:
-            if error.status not in _LABEL_GONE or _is_listed(client, label.label_id):
+            if not label_was_deleted(client, label.label_id, error):
                 raise
             # deleted while we swept: the next sync takes it from its messages
             counts.pop(label.label_id, None)
     return swept, counts
 
 
-def _is_listed(client: GmailClient, label_id: str) -> bool:
-    """Whether the label is still there (1 unit): members that are not listed for another reason must not lose it."""
-    return any(label.label_id == label_id for label in client.list_labels())
+def label_was_deleted(client: GmailClient, label_id: str, error: GmailError) -> bool:
+    """Whether this refusal means that the label is gone. The list of labels decides (1 unit): members that cannot be
+    listed for another reason must not lose it."""
+    return error.status in _LABEL_GONE and all(label.label_id != label_id for label in client.list_labels())
 
 
 def replay_since(

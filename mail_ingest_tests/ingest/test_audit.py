@@ -12,6 +12,7 @@ from mail_ingest import mime
 from mail_ingest.ingest import Engine
 from mail_ingest.ingest.audit import Audit, AuditOptions, audit_account
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest.simulator.faults import Call
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import damage, exchange, sync
 
@@ -195,6 +196,23 @@ def test_a_deleted_label_is_no_drift_whatever_history_says(synced: Engine, box: 
     some = min(box.messages())
     _run(synced, f"update gmail.message_states set label_ids = '[\"{label}\"]' where message_id = '{some}'")
     assert _audit(synced).wrong_labels == 1
+
+
+def test_a_label_that_is_deleted_under_an_audit_does_not_end_it(synced: Engine, box: Mailbox, gmail: Simulator) -> None:
+    label_id = next(key for key, label in box.labels().items() if not label.is_system)
+    deleted = []
+
+    def delete(call: Call) -> None:
+        # after its count was read, before its members are listed: Gmail answers 400 then
+        if call.resource == label_id and not deleted:
+            deleted.append(label_id)
+            box.delete_label(label_id)
+
+    gmail.after("labels.get", delete)
+
+    assert _audit(synced).drift == 0
+    assert deleted
+    assert label_id not in box.labels()
 
 
 def test_mail_that_changes_while_it_is_audited_is_no_drift(synced: Engine, box: Mailbox, gmail: Simulator) -> None:

@@ -18,7 +18,7 @@ from mail_ingest.errors import GmailError, HistoryExpiredError, MessageGoneError
 from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
 from mail_ingest.gmail.changes import Replay, StateChange, StoredState
 from mail_ingest.gmail.client import PAGE_SIZE
-from mail_ingest.gmail.sweep import SweptMailbox
+from mail_ingest.gmail.sweep import SweptMailbox, label_was_deleted
 from mail_ingest.ingest.audit.budget import Budget
 from mail_ingest.ingest.audit.report import Audit, LabelCount
 from mail_ingest.ingest.cursor import Cursor
@@ -63,6 +63,7 @@ class StateAudit:
         self._stored_counts: Counter[str] = Counter()
         self._label_drift: Counter[str] = Counter()
         self._extra: set[str] = set()
+        self._in_mailbox = 0
 
     def run(self, history_cost: int) -> None:
         known = self._queries.labels(self._account_id)
@@ -106,9 +107,9 @@ class StateAudit:
                 for page in self._client.iter_message_ids(label_id=label.label_id) if total else ():
                     self._swept.add_label(label.label_id, page.refs)
             except GmailError as error:
-                if error.status != 404:
+                if not label_was_deleted(self._client, label.label_id, error):
                     raise
-                continue  # deleted while we swept
+                continue
             self._comparable.add(label.label_id)
 
     def _read_history(self) -> None:
@@ -157,8 +158,6 @@ class StateAudit:
             if message_id not in seen and not change.is_deleted:
                 self._compare_unknown(message_id, change)
         self._audit.mailbox = self._in_mailbox
-
-    _in_mailbox = 0
 
     def _compare_one(
         self, stored: StoredState, now: StateChange | StoredState | None, rolled: StateChange | None
