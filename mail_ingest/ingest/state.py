@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,10 +184,12 @@ class StateSync:
         return self._queries.lookup_states(self._account_id, message_ids)
 
     def _read_minimal(self, message_id: str) -> MessageState | None:
-        try:
-            return self._client.get_message_state(message_id)
-        except MessageGoneError:
-            return None
+        """A message's state, None where it is gone. Asked twice before that is believed: no later history would tell that
+        a message which a passing 404 hid is there."""
+        for _ in range(2):
+            with suppress(MessageGoneError):
+                return self._client.get_message_state(message_id)
+        return None
 
     @staticmethod
     def _label_deletions(

@@ -200,6 +200,18 @@ def test_history_that_expires_while_a_sweep_runs_does_not_fail_it(
     assert_states_equal(engine, box)
 
 
+def test_a_passing_404_of_a_new_message_is_no_deletion(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
+    sync(engine, content=False)
+    gmail.inner_label_ids = "absent"
+    box.add(subject="new")
+    fault = gmail.fail_next(status=404, reason="notFound", method="messages.get", times=1)
+
+    sync(engine, content=False)
+
+    assert fault.served == 1
+    assert_states_equal(engine, box)
+
+
 def test_a_renamed_label_keeps_its_id_and_a_deleted_one_leaves_its_messages(engine: Engine, box: Mailbox) -> None:
     box.generate(60, seed=2)
     label = box.create_label("Before")
