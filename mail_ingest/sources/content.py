@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import orjson
 import pyarrow as pa
@@ -50,14 +51,14 @@ _Row = tuple[object, ...]
 
 @dataclass(slots=True)
 class _MessageRows:
-    """The rows of one message, and the one that stands in for them where they cannot be made."""
+    """The rows of one message, and how to make the one that stands in for them where they cannot be made."""
 
     message_id: str
     message: list[_Row]
     recipients: list[_Row]
     attachments: list[_Row]
     html: list[_Row]
-    stand_in: list[_Row]
+    stand_in: Callable[[], _Row] | None
 
     def of(self, table: Table) -> list[_Row]:
         if table is MESSAGES:
@@ -67,7 +68,9 @@ class _MessageRows:
         return self.attachments if table is ATTACHMENTS else self.html
 
     def give_up(self) -> None:
-        self.message, self.recipients, self.attachments, self.html = self.stand_in, [], [], []
+        self.message, self.recipients, self.attachments, self.html = [], [], [], []
+        if self.stand_in is not None:
+            self.message.append(self.stand_in())
 
 
 class ContentRows:
@@ -111,9 +114,11 @@ class ContentRows:
         # what is stored about a message beside its parsed columns
         stored = (source, fetched_at, sha256, raw_pack)
         has_stand_in = stand_in and raw_pack is not None
-        rows = _MessageRows(
-            message.message_id, [], [], [], [], [self._stand_in(message, stored)] if has_stand_in else []
-        )
+        rows = _MessageRows(message.message_id, [], [], [], [], None)
+        if has_stand_in:
+            # made only when it is needed; without the message itself, whose bytes must not wait for the flush
+            about = (message.thread_id, message.internal_date_ms, message.snippet, len(message.raw))
+            rows.stand_in = partial(self._stand_in, message.message_id, about, stored)
         try:
             self._parse(message, stored, rows, _date_defects(message.internal_date_ms, fetched_at))
         except Exception as error:  # noqa: BLE001  one message must never stop an account
@@ -152,14 +157,15 @@ class ContentRows:
         rows.give_up()
         self.unparsed[rows.message_id] = type(error).__name__
 
-    def _stand_in(self, message: RawMessage, stored: _Row) -> _Row:
+    def _stand_in(self, message_id: str, about: tuple[str, int, str, int], stored: _Row) -> _Row:
+        thread_id, internal_date_ms, snippet, size_bytes = about
         known = {
             "account_id": self._account_id,
-            "message_id": message.message_id,
-            "thread_id": clean(message.thread_id),
-            "internal_date": internal_date(message.internal_date_ms),
-            "snippet": clean(message.snippet),
-            "size_bytes": len(message.raw),
+            "message_id": message_id,
+            "thread_id": clean(thread_id),
+            "internal_date": internal_date(internal_date_ms),
+            "snippet": clean(snippet),
+            "size_bytes": size_bytes,
             "defects": _json([UNPARSED]),
             "parser_version": UNPARSED_VERSION,
             **dict(zip(("source", "fetched_at", "sha256", "raw_pack"), stored, strict=True)),
