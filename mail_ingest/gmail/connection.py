@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: a request goes out, its answer comes back piece by piece, parsed by httptools.
 
-httptools reads an answer's head in a tenth of the time that http.client's e-mail parser takes for it, which at 20 KB a
-message was a quarter of the whole exchange.
+http.client reads an answer's head with the standard library's parser for mail, which took half of the CPU time that the
+exchange of a 20 KB message takes; httptools needs next to nothing for it.
 """
 
 from __future__ import annotations
