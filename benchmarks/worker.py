@@ -54,7 +54,14 @@ def floor(folder: str, archive: bool = False, codec: str = "fast", threads: int 
 
 def _engine() -> Any:
     """An engine with the account registered, and everything imported that a sync would import on its way."""
-    _import("dlt.destinations.impl.duckdb.duck", "duckdb", "googleapiclient.discovery", "pandas", "pyarrow.parquet")
+    _import(
+        "mail_ingest.ingest",
+        "dlt.destinations.impl.duckdb.duck",
+        "duckdb",
+        "googleapiclient.discovery",
+        "pandas",
+        "pyarrow.parquet",
+    )
     from mail_ingest.accounts import token_env
     from mail_ingest.ingest.engine import Engine
     from mail_ingest.settings import load_settings

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mail_ingest.ingest.run import Progress, SyncOptions, SyncRun
+from mail_ingest.heap import share_one_heap
+
+share_one_heap()  # before Arrow and pandas are imported below, whose threads would get heaps of their own
+
+from mail_ingest.ingest.run import Progress, SyncOptions, SyncRun  # noqa: E402
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine

@@ -27,7 +27,7 @@ from mail_ingest.errors import (
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
 from mail_ingest.ingest.cursor import Cursor
-from mail_ingest.ingest.heap import share_one_heap
+from mail_ingest.ingest.heap import share_with_arrow
 from mail_ingest.ingest.months import month_query
 from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
@@ -66,7 +66,7 @@ class Engine:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        share_one_heap()
+        share_with_arrow()
         self.settings = settings
         self.locks = Locks(settings.home / "locks", wait_s)
         self.registry = Registry(settings, now=lambda: datetime.fromtimestamp(clock(), UTC))

@@ -90,9 +90,29 @@ class StatePackages:
             self._events += self.rows.events
             self._open()
 
+    def note(self) -> None:
+        """Adds what was added since the last time to the counts of the run."""
+        run = self._run
+        run.states_changed += self.states
+        run.messages_added += self.added
+        run.messages_deleted += self.deleted
+        run.label_changes += self._events + self.rows.events + sum(rows.events for _, rows in self._ahead)
+        self.states = self.added = self.deleted = self._events = 0
+
+    def land(self) -> None:
+        """Loads the states and the events of history that were added so far, with neither cursor nor run; more may be
+        added afterwards."""
+        self.note()
+        self.rows.flush()
+        for spool in (*self._full, self.spool):
+            if spool.rows:
+                self._load(spool, None)
+        self._full.clear()
+        self._open()
+
     def load(self, cursors: Mapping[str, Mapping[str, Any]]) -> None:
-        """Loads all packages in order; the cursor and the run's row go with the last."""
-        self._run.label_changes = self._events + self.rows.events + sum(rows.events for _, rows in self._ahead)
+        """Loads all packages in order; the cursor and the run's row, with what was noted, go with the last."""
+        self.rows.flush()
         for spool, rows in self._ahead:
             rows.flush()
             self._load(spool, None)

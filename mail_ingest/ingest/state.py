@@ -132,7 +132,11 @@ class StateSync:
         with self._packages(cursor.observed_at) as packages:
             replay, history_id = Replay(), profile.history_id
             if profile.history_id != cursor.history_id:
-                history_id = replay_since(self._client, cursor.history_id, replay, packages.add_events)
+                try:
+                    history_id = replay_since(self._client, cursor.history_id, replay, packages.add_events)
+                except HistoryExpiredError:
+                    self._land_beginning(replay, labels, known, packages)
+                    raise
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
             vanished = vanished_labels(labels, known, cursor.observed_at)
@@ -150,6 +154,22 @@ class StateSync:
                     )
             self._write_labels(packages, labels, known, vanished, counts={})
             self._finish(packages, profile, replace(cursor, history_id=history_id, labels_digest=labels_digest(labels)))
+
+    def _land_beginning(
+        self, replay: Replay, labels: list[Label], known: Mapping[str, StoredLabel], packages: StatePackages
+    ) -> None:
+        """Lands what history told before it broke off: its events, and the states that they led to.
+
+        The sweep that follows compares with those states, so its events go on where the history ended. Neither cursor nor
+        run is written: a process that dies here leaves a history that has expired.
+        """
+        if not len(replay):
+            return
+        changes = list(replay.fold(self._lookup, self._read_minimal))
+        passing = self._passing_labels(self._refresh_labels(labels, known, changes), known, changes)
+        for change in changes:
+            packages.add(without(change, passing))
+        packages.land()
 
     def _refresh_labels(self, labels: list[Label], known: Mapping[str, StoredLabel], changes: Any) -> list[Label]:
         """Labels again, once, where a change names one that the list did not know."""
@@ -237,7 +257,7 @@ class StateSync:
         )
         if not self._accept_shrink:
             check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
-        replay, history_id = self._replay_since(since, pinned, packages)
+        replay, history_id = self._replay_since(since, pinned, labels, known, packages)
 
         def lookup(message_ids: Sequence[str]) -> Mapping[str, StoredState]:
             found = ((message_id, swept.state(message_id, pinned)) for message_id in message_ids)
@@ -287,16 +307,24 @@ class StateSync:
                     )
         return found
 
-    def _replay_since(self, since: int, pinned: int, packages: StatePackages) -> tuple[Replay, int]:
+    def _replay_since(
+        self,
+        since: int,
+        pinned: int,
+        labels: list[Label],
+        known: Mapping[str, StoredLabel],
+        packages: StatePackages,
+    ) -> tuple[Replay, int]:
         replay = Replay()
         try:
             return replay, replay_since(self._client, since, replay, packages.add_events)
         except HistoryExpiredError:
+            self._land_beginning(replay, labels, known, packages)
             if since != pinned:
-                return self._replay_since(pinned, pinned, packages)
+                return self._replay_since(pinned, pinned, labels, known, packages)
             # right after a sweep this means only that the quiet mailbox has no history (lieer#203), not that we missed any
             logger.info("%s has no history after the sweep's cursor", self._account_id)
-            return replay, pinned
+            return Replay(), pinned
 
     # -- both ----------------------------------------------------------------------------------------------------
 
@@ -344,9 +372,8 @@ class StateSync:
 
     def _finish(self, packages: StatePackages, profile: Profile, cursor: Cursor) -> None:
         cursor = replace(cursor, observed_at=self._now)
-        packages.rows.flush()
-        run, rows = self._run, packages
-        run.states_changed, run.messages_added, run.messages_deleted = rows.states, rows.added, rows.deleted
+        packages.note()
+        run = self._run
         buffer = RowBuffer(ACCOUNTS, packages.spool.write)
         buffer.add(
             (

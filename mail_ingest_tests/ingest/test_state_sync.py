@@ -9,7 +9,7 @@ import pytest
 
 from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Call, Mailbox, Simulator
-from mail_ingest_tests.truth import assert_states_equal, sync
+from mail_ingest_tests.truth import assert_deletions_equal, assert_states_equal, sync
 
 
 def test_first_sync_sweeps_every_message_and_label(engine: Engine, box: Mailbox) -> None:
@@ -198,6 +198,53 @@ def test_history_that_expires_while_a_sweep_runs_does_not_fail_it(
     assert (run.kind, run.messages_added) == ("full", 30)
     assert (again.kind, gmail.units()) == ("partial", 2)
     assert_states_equal(engine, box)
+
+
+@pytest.mark.parametrize("mode", ["auto", "full"])
+def test_history_that_breaks_off_between_two_pages_is_kept_and_gone_on_from(
+    engine: Engine, box: Mailbox, gmail: Simulator, mode: str
+) -> None:
+    box.generate(20, seed=2)
+    sync(engine, content=False)
+    first, second, third = sorted(box.messages())[:3]
+    for mid in (first, second, third):
+        box.relabel(mid, remove=tuple(box.message(mid).label_ids - {"INBOX"}))
+    sync(engine, content=False)
+    gmail.page_limit = 3
+    served_from = box.history_id
+    box.relabel(first, add=("STARRED",))
+    box.delete(second)
+    new = box.add(subject="new", labels=("INBOX",))
+    # what comes now is on the second page, which is gone when it is asked for
+    box.relabel(first, remove=("STARRED",))
+    box.relabel(third, add=("STARRED",))
+    box.delete(new)
+    gmail.fail_next(status=404, reason="notFound", method="history.list", times=1, after=1)
+
+    run = sync(engine, content=False, mode=mode)
+
+    assert run.kind == "full"
+    assert_states_equal(engine, box)
+    assert_deletions_equal(engine, box)
+    with engine.warehouse.open() as connection:
+        rows = connection.execute(
+            "select message_id, label_id, action, source from gmail.label_events where history_id > ? "
+            "order by history_id, label_id",
+            [served_from],
+        ).fetchall()
+    assert sorted(rows) == sorted(
+        [
+            (first, "STARRED", "added", "history"),
+            (first, "STARRED", "removed", "sweep"),
+            (second, "", "removed", "history"),
+            (new, "", "added", "history"),
+            (new, "INBOX", "added", "history"),
+            (new, "", "removed", "sweep"),
+            (third, "STARRED", "added", "sweep"),
+        ]
+    )
+    assert run.label_changes == len(rows)
+    assert not sync(engine, content=False, mode="full").label_changes
 
 
 def test_a_passing_404_of_a_new_message_is_no_deletion(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
