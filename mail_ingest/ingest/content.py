@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mail_ingest.errors import BusyError, GmailError, MessageGoneError, ServerError, UnreadableAnswerError
 from mail_ingest.gmail import GmailClient, RawMessage
+from mail_ingest.heap import return_unused
 from mail_ingest.ingest import failures
 from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.packs import Packs
@@ -334,6 +335,8 @@ class ContentDrain:
         self._on_progress(Progress(self._account_id, "contents", self._attempted, max(self._total, self._attempted)))
 
     def _load(self, spool: Spool, *, more_follow: bool = False) -> None:
+        # DuckDB has an allocator of its own, and cannot use what fetching and parsing have left
+        return_unused()
         self._pipelines.load(
             self._pipeline,
             lambda staging: landing_source(CONTENT_SOURCE, spool.tables(), spool.read, staging=staging),
