@@ -116,6 +116,12 @@ class StateSync:
         loaded = self._queries.loaded_cursor(self._account_id)
         return loaded is not None and loaded >= cursor.history_id
 
+    def _incomparable_up_to(self, profile: Profile) -> int:
+        """The highest history id that is stored, where the mailbox has not come so far: its history began anew, and the
+        cursor that knew it is gone."""
+        highest = self._queries.highest_history_id(self._account_id)
+        return highest if highest > profile.history_id else 0
+
     def _check_mailbox(self, profile: Profile) -> None:
         if profile.email_address.lower() != self._account_id:
             raise WrongMailboxError(
@@ -231,7 +237,7 @@ class StateSync:
             since = profile.history_id if cursor is None or is_expired else cursor.history_id
             labels, counts, history_id = self._sweep(profile, labels, known, since, packages)
             self._write_labels(packages, labels, known, vanished_labels(labels, known), counts)
-            incomparable = cursor.incomparable_up_to if cursor else 0
+            incomparable = cursor.incomparable_up_to if cursor else self._incomparable_up_to(profile)
             now = Cursor(history_id, self._now, labels_digest(labels), self._now, incomparable)
             self._finish(packages, profile, now)
 

@@ -204,6 +204,14 @@ class Queries:
             ).fetchone()
         return int(row[0]) if row and row[0] is not None else None
 
+    def highest_history_id(self, account_id: str) -> int:
+        """The last change that any stored state knows of; 0 where there is none."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select max(history_id) from gmail.message_states where account_id = ?", [account_id]
+            ).fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
     def failures(self, account_id: str, message_ids: Sequence[str]) -> dict[str, Failure]:
         """Unresolved failures of these messages, by id."""
         with self._warehouse.open() as connection:

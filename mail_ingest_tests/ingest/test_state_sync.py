@@ -475,6 +475,25 @@ def test_a_mailbox_whose_history_begins_anew_is_swept_until_it_has_caught_up(
     assert_states_equal(engine, box)
 
 
+def test_a_history_that_begins_anew_is_noticed_without_the_cursor_too(engine: Engine, box: Mailbox) -> None:
+    box.generate(40, seed=2)
+    sync(engine, content=False)
+    with engine.warehouse.open() as connection:
+        # as a package leaves them that landed in part, and whose working folder is gone
+        connection.execute("update gmail.message_states set history_id = history_id + 10000000")
+        connection.execute("update gmail.accounts set cursor_history_id = cursor_history_id - 1")
+    first, second = sorted(box.messages())[:2]
+    box.relabel(first, add=("STARRED",))
+    assert sync(engine, content=False).kind == "full"
+    assert_states_equal(engine, box)
+
+    box.relabel(first, remove=("STARRED",))
+    box.delete(second)
+    sync(engine, content=False)
+
+    assert_states_equal(engine, box)
+
+
 def test_a_message_deleted_around_a_sweep_keeps_its_last_labels(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
     first, second = (
         box.add(subject=name, sender="g@example.org", to="ada@example.com", body="x", labels=("INBOX", "STARRED"))
