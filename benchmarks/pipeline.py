@@ -61,7 +61,12 @@ def run(names: Sequence[str], sizes: Sizes) -> list[Figure]:
 
 def _run(name: str, sizes: Sizes) -> list[Figure]:
     began = time.perf_counter()
-    figures = SCENARIOS[name](sizes)
+    try:
+        figures = SCENARIOS[name](sizes)
+    except RuntimeError as error:
+        # what the others measured is worth printing all the same
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        return [Figure(name, "could not be measured", float("nan"), "", "=", 0)]
     print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     return figures
 

@@ -105,4 +105,4 @@ def _resident_bytes(field: str) -> int:
 
 if __name__ == "__main__":
     verbs: dict[str, Callable[..., dict[str, Any]]] = {"sync": sync, "verify": verify, "floor": floor}
-    print(json.dumps(verbs[sys.argv[1]](**json.loads(sys.argv[2]))))
+    print(json.dumps(verbs[sys.argv[1]](**json.loads(sys.argv[2])), default=str))
