@@ -226,9 +226,18 @@ GUARDS = (
     Guard(
         "a sweep that died tells its events once",
         "mail_ingest/ingest/state.py",
-        "        self._pipelines.remove_early_events(self._account_id)\n        pairs = compare(\n",
-        "        pairs = compare(\n",
+        "        self._pipelines.remove_early_events(self._account_id)\n        replay, history_id = self._replay_since(",
+        "        replay, history_id = self._replay_since(",
         ("crashes/test_left_behind.py::test_a_sweep_that_died_after_its_events_tells_them_once",),
+    ),
+    Guard(
+        "events of a sweep that died give way to those of a history that is there after all",
+        "mail_ingest/ingest/state.py",
+        "            self._pipelines.remove_early_events(self._account_id)\n            replay, history_id = Replay()",
+        "            replay, history_id = Replay()",
+        (
+            "crashes/test_left_behind.py::test_a_sweep_that_died_after_its_events_leaves_them_to_a_history_that_is_there",
+        ),
     ),
     Guard(
         "a label that came and went stays on no message",

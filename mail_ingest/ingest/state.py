@@ -136,6 +136,8 @@ class StateSync:
         self._run.kind = "partial"
         known = self._queries.labels(self._account_id)
         with self._packages(cursor.observed_at) as packages:
+            # a sweep may have died after its events, and the history that had expired for it may be there all the same
+            self._pipelines.remove_early_events(self._account_id)
             replay, history_id = Replay(), profile.history_id
             if profile.history_id != cursor.history_id:
                 try:
@@ -146,8 +148,6 @@ class StateSync:
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
             vanished = vanished_labels(labels, known, cursor.observed_at)
-            if vanished:
-                self._pipelines.remove_early_events(self._account_id)
             gone = gone_labels(labels, known) | self._passing_labels(labels, known, changes.values())
             for change in changes.values():
                 packages.add(without(change, gone))
@@ -263,6 +263,7 @@ class StateSync:
         )
         if not self._accept_shrink:
             check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
+        self._pipelines.remove_early_events(self._account_id)
         replay, history_id = self._replay_since(since, pinned, labels, known, packages)
 
         def lookup(message_ids: Sequence[str]) -> Mapping[str, StoredState]:
@@ -275,7 +276,6 @@ class StateSync:
         labels = self._refresh_labels(labels, known, replayed.values())
         listed = {label.label_id for label in labels} | set(known)
         gone = gone_labels(labels, known) | self._passing_labels(labels, known, replayed.values())
-        self._pipelines.remove_early_events(self._account_id)
         pairs = compare(
             swept,
             replay,

@@ -56,7 +56,7 @@ def test_a_sweep_that_died_after_its_events_tells_them_once(
     # the next sweep is pinned to a later history id
     box.add(subject="s", sender="a@b.example", body="x")
     box.expire_history()
-    sync(engine, content=False)
+    sync(engine, content=False, mode="full")
 
     with engine.warehouse.open() as connection:
         told = connection.execute(
@@ -64,3 +64,26 @@ def test_a_sweep_that_died_after_its_events_tells_them_once(
             [label],
         ).fetchone()
     assert told == (10, 10)
+
+
+def test_a_sweep_that_died_after_its_events_leaves_them_to_a_history_that_is_there(
+    engine: Engine, box: Mailbox, gmail: Simulator, environment: dict[str, str]
+) -> None:
+    ids = box.generate(10, seed=84, mean_size_bytes=2_000)
+    sync(engine, content=False)
+    label = box.create_label("Told once")
+    box.relabel_many(ids, add=[label])
+    gmail.fail_next(status=404, reason="notFound", method="history.list", times=1)
+    variables = {**environment, "ADA_TOKEN": box.token}
+    landed = Point("dlt.destinations.job_client_impl:SqlJobClientBase.complete_load", when="after")
+
+    assert sync_in_process(variables, landed, content=False).exit_code == -signal.SIGKILL
+    assert sync(engine, content=False).kind == "partial"
+
+    with engine.warehouse.open() as connection:
+        told = connection.execute(
+            "select source, count(*), count(distinct message_id) from gmail.label_events "
+            "where label_id = ? and action = 'added' group by source",
+            [label],
+        ).fetchall()
+    assert told == [("history", 10, 10)]
