@@ -7,12 +7,19 @@ between leaves a folder with which dlt cannot go on, and says so at every run. T
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+
+#: What dlt calls a file until it is written and may replace the one before it. It takes one among schemas for a schema.
+_UNFINISHED_FILE = re.compile(r"[0-9a-f]{16}|.+\.part")
 
 
 def mend_working_folder(folder: Path) -> None:
     """Brings the working folder of one pipeline to where the step that was interrupted began, or ended."""
+    for path in (path for places in ("*", "schemas/*", "normalize/*", "load/*") for path in list(folder.glob(places))):
+        if path.is_file() and _UNFINISHED_FILE.fullmatch(path.name):
+            path.unlink()
     extracted, normalized = folder / "normalize" / "extracted", folder / "load" / "normalized"
     for package in _packages(extracted):
         if (normalized / package.name).exists():

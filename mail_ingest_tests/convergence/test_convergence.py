@@ -58,7 +58,7 @@ def test_ten_thousand_steps_converge(record_property: Record) -> None:
     chosen = random.randrange(1_000_000)
 
     while _steps(tally) < _LONG_STEPS:
-        print(f"seed {chosen}")
+        print(f"seed {chosen}, after {_steps(tally)} steps", flush=True)
 
         @seed(chosen)
         @settings(_SETTINGS, max_examples=25)

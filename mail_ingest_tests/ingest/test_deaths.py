@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
@@ -36,6 +38,30 @@ def test_a_first_sync_that_died_before_anything_was_loaded_is_finished(engine: E
     _die(engine, "dlt has extracted")
 
     assert sync(engine).contents_stored == 5
+    assert_true_to_gmail(engine, box)
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+def test_a_file_that_was_written_and_not_put_in_place_stops_nothing(engine: Engine, box: Mailbox, nth: int) -> None:
+    box.generate(5, seed=1)
+    _die(engine, "a file is replaced", nth)
+
+    sync(engine)
+
+    assert_true_to_gmail(engine, box)
+    folder = engine.settings.home / "dlt"
+    left = [path for path in folder.rglob("*") if path.is_file() and len(path.name) == 16 and "." not in path.name]
+    assert left == []
+
+
+def test_a_schema_that_was_written_and_not_put_in_place_is_no_schema(engine: Engine, box: Mailbox) -> None:
+    box.generate(5, seed=1)
+    _die(engine, "dlt has extracted", content=False)
+    [schema] = (engine.settings.home / "dlt").glob("*/state_0/schemas/*.json")
+    schema.with_name("0123456789abcdef").write_bytes(schema.read_bytes())
+
+    sync(engine)
+
     assert_true_to_gmail(engine, box)
 
 
