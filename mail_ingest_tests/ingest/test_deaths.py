@@ -11,7 +11,7 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.convergence.deaths import run_in_child
 from mail_ingest_tests.convergence.steps import Death
-from mail_ingest_tests.truth import assert_true_to_gmail, sync
+from mail_ingest_tests.truth import assert_states_equal, assert_true_to_gmail, sync
 
 
 def _die(engine: Engine, point: str, nth: int = 1, **options: object) -> None:
@@ -39,6 +39,21 @@ def test_a_first_sync_that_died_before_anything_was_loaded_is_finished(engine: E
 
     assert sync(engine).contents_stored == 5
     assert_true_to_gmail(engine, box)
+
+
+def test_changes_that_a_dead_process_left_pending_are_not_asked_for_again(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(5, seed=1)
+    sync(engine)
+    box.add(subject="new")
+    _die(engine, "dlt has extracted", content=False)
+    gmail.reset_ledger()
+
+    sync(engine, content=False)
+
+    assert gmail.units() == 2, "the pending package holds the changes and the cursor after them"
+    assert_states_equal(engine, box)
 
 
 @pytest.mark.parametrize("nth", range(1, 8))
