@@ -94,7 +94,7 @@ GUARDS = (
     Guard(
         "no history right after a sweep is no expiry",
         "mail_ingest/ingest/state.py",
-        "            return Replay(), pinned\n",
+        "            return replay, pinned\n",
         "            raise\n",
         ("ingest/test_state_sync.py::test_history_that_expires_while_a_sweep_runs_does_not_fail_it",),
     ),

@@ -143,7 +143,7 @@ class StateSync:
                 try:
                     history_id = replay_since(self._client, cursor.history_id, replay, packages.add_events)
                 except HistoryExpiredError:
-                    self._land_beginning(replay, labels, known, packages)
+                    self._land_beginning(replay, profile.history_id, labels, known, packages)
                     raise
             changes = {change.message_id: change for change in replay.fold(self._lookup, self._read_minimal)}
             labels = self._refresh_labels(labels, known, changes.values())
@@ -162,16 +162,23 @@ class StateSync:
             self._finish(packages, profile, replace(cursor, history_id=history_id, labels_digest=labels_digest(labels)))
 
     def _land_beginning(
-        self, replay: Replay, labels: list[Label], known: Mapping[str, StoredLabel], packages: StatePackages
+        self,
+        replay: Replay,
+        pinned: int,
+        labels: list[Label],
+        known: Mapping[str, StoredLabel],
+        packages: StatePackages,
     ) -> None:
         """Lands what history told before it broke off: its events, and the states that they led to.
 
-        The sweep that follows compares with those states, so its events go on where the history ended. Neither cursor nor
-        run is written: a process that dies here leaves a history that has expired.
+        The sweep is compared with those states, so its events go on where the history ended. States newer than the sweep's
+        `pinned` history id are left out: the sweep may be older than they are. Neither cursor nor run is written: a process
+        that dies here leaves a history that has expired.
         """
         if not len(replay):
             return
-        changes = list(replay.fold(self._lookup, self._read_minimal))
+        folded = replay.fold(self._lookup, self._read_minimal)
+        changes = [change for change in folded if change.history_id <= pinned]
         passing = self._passing_labels(self._refresh_labels(labels, known, changes), known, changes)
         for change in changes:
             packages.add(without(change, passing))
@@ -325,12 +332,12 @@ class StateSync:
         try:
             return replay, replay_since(self._client, since, replay, packages.add_events)
         except HistoryExpiredError:
-            self._land_beginning(replay, labels, known, packages)
             if since != pinned:
+                self._land_beginning(replay, pinned, labels, known, packages)
                 return self._replay_since(pinned, pinned, labels, known, packages)
             # right after a sweep this means only that the quiet mailbox has no history (lieer#203), not that we missed any
             logger.info("%s has no history after the sweep's cursor", self._account_id)
-            return Replay(), pinned
+            return replay, pinned
 
     # -- both ----------------------------------------------------------------------------------------------------
 

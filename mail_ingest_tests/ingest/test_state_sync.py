@@ -247,6 +247,31 @@ def test_history_that_breaks_off_between_two_pages_is_kept_and_gone_on_from(
     assert not sync(engine, content=False, mode="full").label_changes
 
 
+def test_history_that_breaks_off_after_a_sweep_is_not_undone_by_it(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(20, seed=2)
+    sync(engine, content=False)
+    ids = sorted(box.messages())
+    box.expire_history()
+    box.relabel(ids[-1], add=("STARRED",))
+    gmail.page_limit = 3
+
+    def change() -> None:
+        for mid in ids[:8]:
+            box.relabel(mid, add=("STARRED",))
+
+    # the first listing finds nothing, the second begins where the sweep began, and its second page is gone
+    gmail.before("history.list", change, times=1, after=1)
+    fault = gmail.fail_next(status=404, reason="notFound", method="history.list", times=1, after=2)
+
+    assert sync(engine, content=False).kind == "full"
+    assert fault.served == 1
+    sync(engine, content=False)
+
+    assert_states_equal(engine, box)
+
+
 def test_a_passing_404_of_a_new_message_is_no_deletion(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
     sync(engine, content=False)
     gmail.inner_label_ids = "absent"
