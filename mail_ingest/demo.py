@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
+import pandas as pd
+
 from mail_ingest.accounts import token_env
 from mail_ingest.ingest import Engine
 from mail_ingest.ingest.audit import AuditOptions, audit_account
@@ -123,7 +125,9 @@ def _run_demo(home: Path, mailbox: Mailbox) -> None:
     with engine.warehouse.open() as connection:
         for question, query in _ANSWERS.items():
             _say(f"\n   {question}")
-            _print_rows(connection.execute(query).fetchdf().to_string(index=False))
+            result = connection.execute(query)
+            rows = pd.DataFrame(result.fetchall(), columns=[column[0] for column in result.description or ()])
+            _print_rows(rows.to_string(index=False))
 
     drift = audit_account(engine, engine.accounts()[0], AuditOptions())
     _say(f"\n5. Compared with the mailbox by sweeping it again: drift {drift.drift} of {drift.mailbox:,} messages.")

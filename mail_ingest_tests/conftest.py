@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mail_ingest.accounts import token_env
 from mail_ingest.ingest import Engine
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.postgres import embedded_server, fresh_database
 
 ADDRESS = "ada@example.com"
 
@@ -22,6 +24,39 @@ def gmail() -> Iterator[Simulator]:
         yield server
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs tests marked with `warehouses` once for each of them; a test's own mark outranks its module's."""
+    marked = metafunc.definition.get_closest_marker("warehouses")
+    if marked is not None and "warehouse_url" in metafunc.fixturenames:
+        metafunc.parametrize("warehouse_url", marked.args, indirect=True)
+
+
+@pytest.fixture
+def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A warehouse that does not exist yet (a DuckDB file), or an empty database."""
+    if getattr(request, "param", "duckdb") == "duckdb":
+        return f"duckdb:///{tmp_path / 'home' / 'warehouse.duckdb'}"
+    return str(request.getfixturevalue("database"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a Postgres server: the one that MAIL_INGEST_TEST_POSTGRES names, or one from a wheel."""
+    given = os.environ.get("MAIL_INGEST_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    with embedded_server() as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The URL of an empty database, dropped afterwards."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
 @pytest.fixture
 def box(gmail: Simulator) -> Mailbox:
     """An empty mailbox on it."""
@@ -29,10 +64,11 @@ def box(gmail: Simulator) -> Mailbox:
 
 
 @pytest.fixture
-def environment(gmail: Simulator, tmp_path: Path) -> dict[str, str]:
+def environment(gmail: Simulator, tmp_path: Path, warehouse_url: str) -> dict[str, str]:
     """`MAIL_INGEST_*` for a fresh home that reads from the local server."""
     return {
         "MAIL_INGEST_HOME": str(tmp_path / "home"),
+        "MAIL_INGEST_WAREHOUSE": warehouse_url,
         "MAIL_INGEST_GMAIL_URL": gmail.url,
         "MAIL_INGEST_QUOTA": "off",
     }

@@ -36,8 +36,8 @@ from mail_ingest.ingest.state import StateSync
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES
 from mail_ingest.warehouse.archive import RawArchive
-from mail_ingest.warehouse.connection import Warehouse
-from mail_ingest.warehouse.locks import Locks
+from mail_ingest.warehouse.connection import Connection, Dialect
+from mail_ingest.warehouse.factory import make_warehouse
 from mail_ingest.warehouse.marts import load_relations
 from mail_ingest.warehouse.pipeline import Pipelines, pipeline_name
 from mail_ingest.warehouse.queries import Queries, Scope
@@ -68,13 +68,8 @@ class Engine:
     ) -> None:
         share_with_arrow()
         self.settings = settings
-        self.locks = Locks(settings.home / "locks", wait_s)
         self.registry = Registry(settings, now=lambda: datetime.fromtimestamp(clock(), UTC))
-        self.warehouse = Warehouse(
-            settings,
-            self.locks,
-            lambda connection: prepare_schema(connection, DATASET, LANDING_TABLES, load_relations()),
-        )
+        self.warehouse, self.locks = make_warehouse(settings, wait_s, _prepare)
         self.queries = Queries(self.warehouse)
         self.pipelines = Pipelines(settings, self.warehouse, self.locks)
         self.archive = RawArchive(settings.raw)
@@ -94,6 +89,7 @@ class Engine:
         if "transport" in self.__dict__:
             self.transport.close()
         self.registry.close()
+        self.warehouse.close()
 
     @cached_property
     def transport(self) -> Transport:
@@ -335,6 +331,10 @@ class Engine:
                 state_pipeline(account),
                 lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging),
             )
+
+
+def _prepare(connection: Connection, dialect: Dialect) -> None:
+    prepare_schema(connection, dialect, DATASET, LANDING_TABLES, load_relations(dialect))
 
 
 def state_pipeline(account: Account) -> str:

@@ -22,7 +22,7 @@ def ids_by_pack(warehouse: Warehouse, account_id: str, some: Sequence[str]) -> d
     """The messages that point into each of these packs."""
     with warehouse.open() as connection:
         rows = connection.execute(
-            "select raw_pack, list(message_id) from gmail.messages "
+            "select raw_pack, array_agg(message_id) from gmail.messages "
             "where account_id = ? and raw_pack in (select unnest(cast(? as varchar[]))) group by 1",
             [account_id, list(some)],
         ).fetchall()

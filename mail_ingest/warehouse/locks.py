@@ -1,4 +1,4 @@
-"""Locks that a dead process frees: locks of the operating system on files under home.
+"""Locks that a dead process frees: locks of the operating system on files under home (on Postgres see `advisory`).
 
 Names: `account:<id>` while an account's state is read and loaded, `content:<id>` while content is bought for it,
 `pipeline:<name>` while dlt extracts and loads, `warehouse` while the DuckDB file is open. The command line and Dagster
@@ -37,14 +37,22 @@ class Locks:
         try:
             lock.acquire(timeout=max(wait_s, 0), poll_interval=0.05)
         except Timeout:
-            raise BusyError(
-                f"Another process holds {name} and did not let go within {wait_s:g} s; nothing was changed by this one. "
-                "Try again when it is done, or wait longer with --wait."
-            ) from None
+            raise busy(name, wait_s) from None
         try:
             yield
         finally:
             lock.release()
+
+    def check(self) -> None:
+        """Raises WarehouseError where a lock that this thread holds was lost; a lock of the operating system cannot be."""
+
+
+def busy(name: str, wait_s: float) -> BusyError:
+    """What is said when another process holds a lock for too long."""
+    return BusyError(
+        f"Another process holds {name} and did not let go within {wait_s:g} s; nothing was changed by this one. "
+        "Try again when it is done, or wait longer with --wait."
+    )
 
 
 def _file_name(name: str) -> str:

@@ -21,10 +21,8 @@ from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import duckdb
+from mail_ingest.warehouse.connection import Connection
 
 _DIALECTS = ("duckdb", "postgres")
 
@@ -87,7 +85,7 @@ def load_checks(dialect: str = "duckdb") -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, relations: Iterable[Relation]) -> None:
+def create_views(connection: Connection, relations: Iterable[Relation]) -> None:
     """Creates or replaces the relations in the order given, with their comments."""
     for relation in relations:
         connection.execute(f"create schema if not exists {relation.schema}")
@@ -97,7 +95,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, relations: Iterable[Rela
             connection.execute(f"comment on column {relation.name}.{column} is {quote(description)}")
 
 
-def run_check(connection: duckdb.DuckDBPyConnection, check: Check, limit: int = 5) -> tuple[int, Sequence[str]]:
+def run_check(connection: Connection, check: Check, limit: int = 5) -> tuple[int, Sequence[str]]:
     """How many rows break the claim, and the keys of the first few. Checks return keys only, never text of mail."""
     total = connection.execute(f"select count(*) from ({check.text}) as broken").fetchone()
     rows = connection.execute(f"select * from ({check.text}) as broken limit {limit}").fetchall()

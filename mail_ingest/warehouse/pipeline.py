@@ -63,6 +63,7 @@ class Pipelines:
         with self._pipeline(name) as pipeline:
             self._finish(pipeline)
             self._warehouse.expect_load(size_bytes, more_follow=more_follow)
+            self._locks.check()
             try:
                 pipeline.run(build_source(staging_dataset(name)), loader_file_format="parquet")
             except Exception as error:
@@ -86,10 +87,12 @@ class Pipelines:
         """Takes back an account's rows of loads whose working folder is gone; see `unfinished`."""
         if not self._warehouse.exists:
             return 0
+        self._locks.check()
         return remove_unfinished(self._warehouse, DATASET, account_id, table, parts)
 
     def remove_early_events(self, account_id: str) -> None:
         """Takes back an account's events of a sweep whose states never landed; see `unfinished`."""
+        self._locks.check()
         remove_early_events(self._warehouse, DATASET, account_id)
 
     def read_state(self, name: str, source: str) -> dict[str, Any]:
@@ -109,6 +112,7 @@ class Pipelines:
         _put_away_loaded(pipeline)
         pending = sum(path.stat().st_size for path in Path(pipeline.working_dir).glob("*/*/**/*") if path.is_file())
         self._warehouse.expect_load(pending)
+        self._locks.check()
         try:
             pipeline.run()
         except Exception as error:
@@ -118,22 +122,21 @@ class Pipelines:
 
     @contextmanager
     def _pipeline(self, name: str) -> Iterator[Pipeline]:
-        with self._locks.hold(f"pipeline:{name}"), self._warehouse.open() as connection:
+        with self._locks.hold(f"pipeline:{name}"), self._warehouse.open():
             dlt = _import_dlt()
             # kept per thread, and emptied only by the trace that is left out: a megabyte more with every load
             _resolved_traces().logging_enabled = False
-            destination = dlt.destinations.duckdb(
-                connection, create_indexes=False, staging_dataset_name_layout=f"%s_staging_{name}"
-            )
+            destination = self._warehouse.destination(f"%s_staging_{name}")
             # a folder per warehouse: what was pending for, or known of, another file must not reach this one
             folder = self._folder / self._warehouse.identity()
             mend_working_folder(folder / name)
-            yield dlt.pipeline(
-                pipeline_name=name,
-                pipelines_dir=str(folder),
-                destination=_remembering(destination),
-                dataset_name=DATASET,
-            )
+            with self._warehouse.alone_at_first(DATASET):
+                yield dlt.pipeline(
+                    pipeline_name=name,
+                    pipelines_dir=str(folder),
+                    destination=_remembering(destination),
+                    dataset_name=DATASET,
+                )
 
 
 def _put_away_loaded(pipeline: Pipeline) -> None:

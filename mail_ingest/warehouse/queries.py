@@ -54,7 +54,7 @@ class Scope:
             values.append(orjson.dumps(self.label_id).decode())
         if self.months:
             parts.append(
-                "(s.account_id, s.message_id) in (select (mm.account_id, mm.message_id) from gmail.message_months mm "
+                "(s.account_id, s.message_id) in (select mm.account_id, mm.message_id from gmail.message_months mm "
                 "where mm.month in (select unnest(cast(? as varchar[]))))"
             )
             values.append(list(self.months))
@@ -287,7 +287,8 @@ class Queries:
         """Months (such as 2026-05) of the stored messages' internal dates, with how many messages; newest first."""
         with self._warehouse.open() as connection:
             return connection.execute(
-                "select strftime(internal_date, '%Y-%m') as month, count(*) from gmail.messages group by 1 order by 1 desc"
+                "select substr(cast(internal_date at time zone 'UTC' as varchar), 1, 7) as month, count(*) "
+                "from gmail.messages group by 1 order by 1 desc"
             ).fetchall()
 
     def spending(self, account_id: str, since: datetime) -> tuple[int, int, datetime | None]:

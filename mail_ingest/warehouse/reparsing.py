@@ -10,7 +10,7 @@ from mail_ingest.warehouse.connection import Warehouse
 
 _OUTDATED = (
     "from gmail.messages where account_id = ? and coalesce(parser_version, 0) < ? "
-    "and (len(cast(? as varchar[])) = 0 or message_id in (select unnest(cast(? as varchar[]))))"
+    "and (? or message_id in (select unnest(cast(? as varchar[]))))"
 )
 
 
@@ -45,7 +45,7 @@ def outdated(
             f"select message_id, raw_pack, sha256, fetched_at, source, coalesce(parser_version, 0) {_OUTDATED} "
             "and raw_pack is not null and message_id not in (select unnest(cast(? as varchar[]))) "
             "order by raw_pack, message_id limit ?",
-            [account_id, version, ids, ids, list(without), limit],
+            [account_id, version, not ids, ids, list(without), limit],
         ).fetchall()
     return [Outdated(row[0], row[1], row[2], row[3].astimezone(UTC), row[4], row[5]) for row in rows]
 
@@ -57,5 +57,7 @@ def count_outdated(
     ids = list(message_ids)
     condition = "and raw_pack is null" if without_pack else ""
     with warehouse.open() as connection:
-        row = connection.execute(f"select count(*) {_OUTDATED} {condition}", [account_id, version, ids, ids]).fetchone()
+        row = connection.execute(
+            f"select count(*) {_OUTDATED} {condition}", [account_id, version, not ids, ids]
+        ).fetchone()
     return int(row[0]) if row else 0

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.marts import Relation, create_views, quote
-
-if TYPE_CHECKING:
-    import duckdb
 
 _SQL_TYPES = {
     "text": "varchar",
     "json": "json",
     "int": "bigint",
     "bool": "boolean",
-    "float": "double",
+    "float": "double precision",
     "time": "timestamp with time zone",
 }
+#: dlt stages JSON as `json`, which becomes `jsonb` when it is merged.
+_TYPES: dict[Dialect, dict[str, str]] = {"duckdb": _SQL_TYPES, "postgres": {**_SQL_TYPES, "json": "jsonb"}}
 
 
 class LandingColumn(Protocol):
@@ -51,13 +51,14 @@ class LandingTable(Protocol):
 
 
 def prepare_schema(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
+    dialect: Dialect,
     dataset: str,
     tables: Sequence[LandingTable],
     relations: Sequence[Relation],
 ) -> None:
     """Brings tables, views and comments up to their definitions, in one transaction."""
-    digest = _digest(dataset, tables, relations)
+    digest = _digest(dialect, dataset, tables, relations)
     connection.execute("create schema if not exists mail_ingest")
     connection.execute("create table if not exists mail_ingest.definitions (digest varchar not null)")
     if connection.execute("select 1 from mail_ingest.definitions where digest = ?", [digest]).fetchone():
@@ -66,7 +67,7 @@ def prepare_schema(
     try:
         connection.execute(f"create schema if not exists {dataset}")
         for table in tables:
-            _create_table(connection, dataset, table)
+            _create_table(connection, dialect, dataset, table)
         create_views(connection, relations)
         connection.execute("delete from mail_ingest.definitions")
         connection.execute("insert into mail_ingest.definitions values (?)", [digest])
@@ -76,23 +77,27 @@ def prepare_schema(
         raise
 
 
-def _create_table(connection: duckdb.DuckDBPyConnection, dataset: str, table: LandingTable) -> None:
+def _create_table(connection: Connection, dialect: Dialect, dataset: str, table: LandingTable) -> None:
     name = f"{dataset}.{table.name}"
+    types = _TYPES[dialect]
     columns = ", ".join(
-        f"{column.name} {_SQL_TYPES[column.kind]}{' not null' if column.name in table.key else ''}"
+        f"{column.name} {types[column.kind]}{' not null' if column.name in table.key else ''}"
         for column in table.columns
     )
     connection.execute(f"create table if not exists {name} ({columns}, _dlt_load_id varchar)")
     for column in table.columns:
-        connection.execute(f"alter table {name} add column if not exists {column.name} {_SQL_TYPES[column.kind]}")
+        connection.execute(f"alter table {name} add column if not exists {column.name} {types[column.kind]}")
+    if dialect == "postgres":
+        # dlt makes none, and a merge would read the whole table for every package
+        connection.execute(f"create unique index if not exists {table.name}_key on {name} ({', '.join(table.key)})")
     connection.execute(f"comment on table {name} is {quote(table.description)}")
     for column in table.columns:
         connection.execute(f"comment on column {name}.{column.name} is {quote(column.description)}")
     connection.execute(f"comment on column {name}._dlt_load_id is 'Load package that wrote the row.'")
 
 
-def _digest(dataset: str, tables: Sequence[LandingTable], relations: Sequence[Relation]) -> str:
-    parts = [dataset]
+def _digest(dialect: Dialect, dataset: str, tables: Sequence[LandingTable], relations: Sequence[Relation]) -> str:
+    parts = [dialect, dataset]
     for table in tables:
         parts += [table.name, table.description]
         parts += [f"{column.name} {column.kind} {column.description}" for column in table.columns]

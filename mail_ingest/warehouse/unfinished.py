@@ -37,7 +37,7 @@ def remove_unfinished(warehouse: Warehouse, dataset: str, account_id: str, table
     """
     with warehouse.open() as connection:
         loads = connection.execute(
-            "select 1 from duckdb_tables() where schema_name = ? and table_name = '_dlt_loads'", [dataset]
+            "select 1 from information_schema.tables where table_schema = ? and table_name = '_dlt_loads'", [dataset]
         ).fetchone()
         if loads is None:
             return 0

@@ -16,6 +16,8 @@ from mail_ingest.simulator.faults import Call
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import damage, exchange, sync
 
+pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+
 
 def _audit(engine: Engine, **options: int) -> Audit:
     return audit_account(engine, engine.registry.get(ADDRESS), AuditOptions(**options))

@@ -17,6 +17,8 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, sync
 
+pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+
 
 def test_content_equals_the_mailbox_byte_for_byte(engine: Engine, box: Mailbox) -> None:
     box.generate(150, seed=21)

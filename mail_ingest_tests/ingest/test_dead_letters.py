@@ -26,6 +26,8 @@ from mail_ingest.sources.tables import FETCH_FAILURES, LANDING_TABLES
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, sync
 
+pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+
 SECRET = "planted words out of a mail"
 POISON = b"From: a@b.example\r\nSubject: poison\r\n\r\nx-breaks-the-parser\r\n"
 

@@ -20,6 +20,8 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, sync
 
+pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+
 _KEPT = (
     "select message_id, thread_id, internal_date, fetched_at, source, raw_pack, sha256 from gmail.messages order by 1"
 )

@@ -11,6 +11,8 @@ from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Call, Mailbox, Simulator
 from mail_ingest_tests.truth import assert_deletions_equal, assert_states_equal, sync
 
+pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+
 
 def test_first_sync_sweeps_every_message_and_label(engine: Engine, box: Mailbox) -> None:
     box.generate(700, seed=3)

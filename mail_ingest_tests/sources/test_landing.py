@@ -14,6 +14,8 @@ from mail_ingest.sources.batches import clean
 from mail_ingest.sources.landing import STATE_SOURCE, landing_source
 from mail_ingest.sources.tables import LABEL_EVENTS, LANDING_TABLES, MESSAGE_STATES, Table
 
+pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
