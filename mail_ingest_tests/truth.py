@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 import pyarrow as pa
@@ -13,6 +16,7 @@ import zstandard
 
 from mail_ingest.ingest import Engine, SyncOptions, SyncRun
 from mail_ingest.simulator import Mailbox
+from mail_ingest_tests.postgres import execute, with_database
 
 
 def sync(engine: Engine, **options: object) -> SyncRun:
@@ -20,6 +24,47 @@ def sync(engine: Engine, **options: object) -> SyncRun:
     run = engine.sync(engine.accounts(), SyncOptions(**options))[0]  # type: ignore[arg-type]
     assert not run.error, run.error
     return run
+
+
+def lose_warehouse(engine: Engine) -> None:
+    """The DuckDB file is deleted, or every schema of the database dropped."""
+    if engine.warehouse.dialect == "duckdb":
+        engine.settings.duckdb_path.unlink()
+        return
+    rows = execute(engine.settings.warehouse, "select nspname from pg_namespace where nspname ~ '^(gmail|mail)'")
+    for (schema,) in rows:
+        execute(engine.settings.warehouse, f"drop schema {schema} cascade")
+
+
+def back_up(engine: Engine, folder: Path) -> Callable[[], None]:
+    """Keeps a copy of the warehouse; what comes back puts it in its place."""
+    url, path = engine.settings.warehouse, engine.settings.duckdb_path
+    if engine.warehouse.dialect == "duckdb":
+        shutil.copy(path, folder / "backup.duckdb")
+        return lambda: shutil.copy(folder / "backup.duckdb", path)
+    name = urlsplit(url).path.removeprefix("/")
+    server = with_database(url, "postgres")
+    engine.warehouse.close()
+    execute(server, f"create database {name}_backup template {name}")
+
+    def restore() -> None:
+        execute(server, f"drop database {name} with (force)", f"create database {name} template {name}_backup")
+        execute(server, f"drop database {name}_backup")
+
+    return restore
+
+
+def column_comments(engine: Engine, table: str) -> dict[str, str | None]:
+    """The comments on a table's columns."""
+    schema, name = table.split(".")
+    query = "select column_name, comment from duckdb_columns() where schema_name = ? and table_name = ?"
+    if engine.warehouse.dialect == "postgres":
+        query = (
+            "select column_name, col_description(format('%I.%I', table_schema, table_name)::regclass, ordinal_position) "
+            "from information_schema.columns where table_schema = ? and table_name = ?"
+        )
+    with engine.warehouse.open() as connection:
+        return dict(connection.execute(query, [schema, name]).fetchall())
 
 
 def stored_states(engine: Engine) -> dict[str, tuple[str, frozenset[str]]]:

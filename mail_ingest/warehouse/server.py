@@ -53,14 +53,7 @@ class Server:
     """One database of one server. Connections are made when needed, and safe to use after a fork."""
 
     def __init__(self, url: str) -> None:
-        try:
-            self._parameters = psycopg2.extensions.parse_dsn(url)
-        except psycopg2.Error:
-            # libpq quotes what it could not read
-            raise ConfigError(
-                "MAIL_INGEST_WAREHOUSE cannot be read as postgresql://user:password@host:port/database; special characters "
-                "in the password have to be percent-encoded"
-            ) from None
+        self._parameters = _parse(url)
         self._lock = threading.Lock()
         self._idle: list[psycopg2.extensions.connection] = []
         self._owner = os.getpid()
@@ -74,8 +67,9 @@ class Server:
     @property
     def where(self) -> str:
         """The server and database, for people."""
-        host, port = self._parameters.get("host", "the local server"), self._parameters.get("port", "5432")
-        return f"{self._parameters.get('dbname', 'default')} at {host if host.startswith('/') else f'{host}:{port}'}"
+        host = self._parameters["host"]
+        place = host if host.startswith("/") else f"{host}:{self._parameters.get('port', '5432')}"
+        return f"{self._parameters['dbname']} at {place}"
 
     @contextmanager
     def borrow(self) -> Iterator[psycopg2.extensions.connection]:
@@ -163,6 +157,21 @@ def is_alive(connection: psycopg2.extensions.connection) -> bool:
     except psycopg2.Error:
         return False
     return True
+
+
+def _parse(url: str) -> dict[str, str]:
+    """Connection parameters. Errors quote nothing: where an `@` or a `/` was not encoded, the password is anywhere."""
+    try:
+        parameters: dict[str, str] = psycopg2.extensions.parse_dsn(url)
+    except psycopg2.Error:
+        parameters = {}
+    host, database, port = (parameters.get(name, "") for name in ("host", "dbname", "port"))
+    if not host or not database or "@" in host + database or "/" in database or not (port or "5432").isdigit():
+        raise ConfigError(
+            "MAIL_INGEST_WAREHOUSE cannot be read as postgresql://user:password@host:port/database; special characters "
+            "in the password have to be percent-encoded"
+        )
+    return parameters
 
 
 def _as_it_is(text: Any) -> Any:

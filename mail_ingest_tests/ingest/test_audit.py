@@ -88,8 +88,9 @@ _STORED = "message_id = (select min(message_id) from gmail.messages)"
         (f"delete from gmail.message_states where {_LIVE}", {"missing": 1, "without_state": 1}),
         (
             (
-                "insert into gmail.message_states select * replace ('18a0000000000001' as message_id) from "
-                f"gmail.message_states where {_LIVE}"
+                "insert into gmail.message_states (account_id, message_id, thread_id, label_ids, history_id, is_deleted) "
+                "select account_id, '18a0000000000001', thread_id, label_ids, history_id, is_deleted "
+                f"from gmail.message_states where {_LIVE}"
             ),
             {"extra": 1},
         ),
@@ -113,6 +114,9 @@ _STORED = "message_id = (select min(message_id) from gmail.messages)"
     ],
 )
 def test_every_kind_of_drift_is_found(synced: Engine, statement: str, found: dict[str, int] | None) -> None:
+    if found is not None and "duplicates" in found and synced.warehouse.dialect == "postgres":
+        _run(synced, "drop index gmail.message_states_key")
+        _run(synced, "drop index gmail.messages_key")
     _run(synced, statement)
 
     audit = _audit(synced)

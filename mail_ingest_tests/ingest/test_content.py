@@ -15,7 +15,7 @@ import pytest
 from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, sync
+from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, lose_warehouse, sync
 
 pytestmark = pytest.mark.warehouses("duckdb", "postgres")
 
@@ -102,7 +102,7 @@ def test_a_failed_message_is_fetched_again_when_its_time_has_come(
 
     assert sync(engine).contents_stored == 0, "tried again before its time"
     with engine.warehouse.open() as connection:
-        connection.execute("update gmail.fetch_failures set next_try_at = now() - interval 1 minute")
+        connection.execute("update gmail.fetch_failures set next_try_at = now() - interval '1 minute'")
     assert sync(engine).contents_stored == 1
 
     assert engine.queries.unresolved_failures(ADDRESS) == 0
@@ -223,7 +223,9 @@ def test_months_are_backfilled_alone_and_finished_ones_cost_list_pages_only(
     sync(engine, content=False)
 
     sync(engine, months=("2026-02",))
-    assert _rows(engine, "select distinct strftime(internal_date, '%Y-%m') from gmail.messages") == [("2026-02",)]
+    assert _rows(engine, "select distinct date_trunc('month', internal_date) from gmail.messages") == [
+        (datetime(2026, 2, 1, tzinfo=UTC),)
+    ]
     gmail.reset_ledger()
     sync(engine, months=("2026-02",))
     assert gmail.calls("messages.get") == 0
@@ -300,7 +302,7 @@ def test_an_archive_under_an_odd_path_is_adopted(
     box.generate(6, seed=29)
     odd = str(tmp_path / "w-[prod] *?")
     sync(new_engine(MAIL_INGEST_RAW=odd))
-    engine.settings.duckdb_path.unlink()
+    lose_warehouse(engine)
     gmail.reset_ledger()
 
     run = sync(new_engine(MAIL_INGEST_RAW=odd))

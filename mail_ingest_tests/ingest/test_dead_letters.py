@@ -24,7 +24,7 @@ from mail_ingest.sources import landing
 from mail_ingest.sources.batches import record_batch
 from mail_ingest.sources.tables import FETCH_FAILURES, LANDING_TABLES
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.truth import assert_true_to_gmail, sync
+from mail_ingest_tests.truth import assert_true_to_gmail, column_comments, sync
 
 pytestmark = pytest.mark.warehouses("duckdb", "postgres")
 
@@ -45,7 +45,8 @@ def _run(engine: Engine, query: str) -> None:
 def _time_passes(engine: Engine) -> None:
     """Every waiting message's time has come."""
     _run(
-        engine, "update gmail.fetch_failures set next_try_at = now() - interval 1 minute where next_try_at is not null"
+        engine,
+        "update gmail.fetch_failures set next_try_at = now() - interval '1 minute' where next_try_at is not null",
     )
 
 
@@ -164,7 +165,7 @@ def test_many_dead_letters_are_bounded_per_run_and_fail_no_account(
     _run(
         engine,
         "insert into gmail.fetch_failures (account_id, message_id, attempts, first_failed_at, next_try_at, parked_at) "
-        "select account_id, message_id, 6, now(), now() - interval 1 day, now() from gmail.message_states",
+        "select account_id, message_id, 6, now(), now() - interval '1 day', now() from gmail.message_states",
     )
 
     run = sync(engine)
@@ -184,7 +185,7 @@ def test_failures_in_a_row_of_what_failed_before_say_nothing_about_the_account(
     _run(
         engine,
         "insert into gmail.fetch_failures (account_id, message_id, attempts, first_failed_at, next_try_at) select "
-        "account_id, message_id, 1, now(), now() - interval 1 day from gmail.message_states order by message_id limit 4",
+        "account_id, message_id, 1, now(), now() - interval '1 day' from gmail.message_states order by message_id limit 4",
     )
 
     run = sync(narrow)
@@ -393,17 +394,16 @@ def test_a_warehouse_without_the_columns_of_dead_letters_gains_them_and_keeps_it
     assert _rows(new, "select message_id, attempts, reason, parked_at is null from gmail.fetch_failures") == [
         (broken, failures.PARK_AFTER, "backendError", False)
     ]
-    assert _rows(new, f"{_COMMENT} 'parked_at'") != [(None,)]
+    assert column_comments(new, "gmail.fetch_failures")["parked_at"]
     gmail.clear_faults()
     sync(new)
     assert_true_to_gmail(new, box)
 
 
 _COLUMNS = (
-    "select column_name from duckdb_columns() where schema_name = 'gmail' and table_name = 'fetch_failures' "
-    "order by column_index"
+    "select column_name from information_schema.columns "
+    "where table_schema = 'gmail' and table_name = 'fetch_failures' order by ordinal_position"
 )
-_COMMENT = "select comment from duckdb_columns() where schema_name = 'gmail' and table_name = 'fetch_failures' and column_name ="
 
 
 def test_a_label_of_a_message_that_no_file_can_hold_does_not_spoil_its_pack(
@@ -460,8 +460,7 @@ def test_a_very_large_message_is_stored_in_bounded_memory(
     peak = int(done.stderr.splitlines()[-1])
     record_property("figure", f"{megabytes} MB in one message: peak of the process {peak / 1e6:.0f} MB")
     assert peak < 350_000_000 + 7 * megabytes * 1_000_000
-    assert _rows(engine, "select max(size_bytes) // 1000000 from gmail.messages")[0][0] in range(
-        megabytes - 2, megabytes + 2
-    )
+    [(largest,)] = _rows(engine, "select max(size_bytes) from gmail.messages")
+    assert abs(largest / 1e6 - megabytes) < 2
     assert content_rows.UNPARSED not in str(_rows(engine, "select defects from gmail.messages"))
     assert_true_to_gmail(engine, box)

@@ -202,8 +202,8 @@ mime.parse = counted
 """
 #: The second package is in the staging tables, and some of its tables may be merged.
 _DIES_LOADING = """
-from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
-execute, merges = DuckDbSqlClient.execute_many, 0
+from dlt.destinations.sql_client import SqlClientBase
+execute, merges = SqlClientBase.execute_many, 0
 def counted(self, statements, *rest, **more):
     global merges
     if any("INSERT INTO" in str(each) and "message" in str(each) for each in statements):
@@ -211,7 +211,7 @@ def counted(self, statements, *rest, **more):
         if merges == {at}:
             os.kill(os.getpid(), signal.SIGKILL)
     return execute(self, statements, *rest, **more)
-DuckDbSqlClient.execute_many = counted
+SqlClientBase.execute_many = counted
 """
 
 
