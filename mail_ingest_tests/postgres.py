@@ -50,6 +50,17 @@ def fresh_database(server: str) -> Iterator[str]:
         execute(server, f"drop database {name} with (force)")
 
 
+@contextmanager
+def copied_database(url: str) -> Iterator[str]:
+    """The URL of a copy of a database that nobody is connected to, dropped at the end."""
+    server, name = with_database(url, "postgres"), f"mail_ingest_test_{uuid.uuid4().hex[:12]}"
+    execute(server, f"create database {name} template {urlsplit(url).path.removeprefix('/')}")
+    try:
+        yield with_database(url, name)
+    finally:
+        execute(server, f"drop database {name} with (force)")
+
+
 def with_database(url: str, name: str) -> str:
     """The same server, another database."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

@@ -24,7 +24,7 @@ PACK_MESSAGES = 25
 HISTORY_PAGE = 50
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["mail_ingest.ingest.engine", "dlt.pipeline.pipeline", "duckdb", __name__])
+_context.set_forkserver_preload(["mail_ingest.ingest.engine", "dlt.pipeline.pipeline", "duckdb", "psycopg2", __name__])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,7 @@ def _plan(point: Point) -> None:
         from dlt.common.storages.load_package import PackageStorage
 
         _wrap(PackageStorage, "list_new_jobs", lambda listed: lambda *args: _sorted(listed(*args), point.first))
-    module, _, path = point.target.partition(":")
-    owner: Any = importlib.import_module(module)
-    *classes, name = path.split(".")
-    for part in classes:
-        owner = getattr(owner, part)
+    owner, name = find(point.target)
     calls = itertools.count(1)
 
     def killing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,6 +113,16 @@ def _plan(point: Point) -> None:
         return call
 
     _wrap(owner, name, killing)
+
+
+def find(target: str) -> tuple[Any, str]:
+    """The owner and the name of the function that a target names."""
+    module, _, path = target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *classes, name = path.split(".")
+    for part in classes:
+        owner = getattr(owner, part)
+    return owner, name
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

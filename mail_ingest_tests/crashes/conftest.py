@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,17 @@ import pytest
 from mail_ingest.accounts import Registry, token_env
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_RECIPIENTS, MESSAGES, Table
+from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest_tests.crashes.child import HISTORY_PAGE, sync_in_process
+from mail_ingest_tests.postgres import connected, copied_database, fresh_database
+
+
+def _columns(table: Table, without: tuple[str, ...] = ()) -> str:
+    """A table's columns, JSON as text: it is compared and counted."""
+    kept = [column for column in table.columns if column.name not in without]
+    return ", ".join(f"cast({c.name} as varchar)" if c.kind == "json" else c.name for c in kept)
+
 
 #: Everything but load ids, times of observation, and what a sweep may tell anew.
 CONTENTS = {
@@ -25,9 +36,9 @@ CONTENTS = {
     "labels": "account_id, label_id, name, type, deleted_at is null",
     "message_states": "account_id, message_id, thread_id, cast(label_ids as varchar), is_deleted, deleted_at is null",
     "label_events": "account_id, history_id, message_id, label_id, action, source",
-    "messages": "columns(name -> name not in ('_dlt_load_id', 'fetched_at', 'raw_pack'))",
-    "message_recipients": "columns(name -> name <> '_dlt_load_id')",
-    "attachments": "columns(name -> name <> '_dlt_load_id')",
+    "messages": _columns(MESSAGES, without=("fetched_at", "raw_pack")),
+    "message_recipients": _columns(MESSAGE_RECIPIENTS),
+    "attachments": _columns(ATTACHMENTS),
 }
 KEYS = {
     "sync_runs": "account_id, run_id",
@@ -53,18 +64,20 @@ class Scenario:
     name: str
     box: Mailbox
     gmail: Simulator
-    before: Path
-    environment: dict[str, str]
+    before: dict[str, str]
     truth: dict[str, Rows]
     state_units: int
 
-    def copy(self, folder: Path) -> Path:
-        """A home of its own, as it was before the sync."""
-        shutil.copytree(self.before, folder)
-        return folder
-
-    def at(self, home: Path) -> dict[str, str]:
-        return {**self.environment, "MAIL_INGEST_HOME": str(home)}
+    @contextmanager
+    def copy(self, folder: Path) -> Iterator[dict[str, str]]:
+        """The environment of a home and a warehouse of one's own, as they were before the sync."""
+        shutil.copytree(self.before["MAIL_INGEST_HOME"], folder)
+        copied = {**self.before, "MAIL_INGEST_HOME": str(folder)}
+        if self.before["MAIL_INGEST_WAREHOUSE"].startswith("duckdb:"):
+            yield {**copied, "MAIL_INGEST_WAREHOUSE": f"duckdb:///{folder / 'warehouse.duckdb'}"}
+        else:
+            with copied_database(self.before["MAIL_INGEST_WAREHOUSE"]) as database:
+                yield {**copied, "MAIL_INGEST_WAREHOUSE": database}
 
     def archived(self, home: Path) -> set[str]:
         """Ids in the complete packs of the raw archive."""
@@ -74,19 +87,18 @@ class Scenario:
         return ids
 
 
-def rows_of(home: Path) -> dict[str, Rows]:
-    """What the landing tables hold."""
-    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+def rows_of(warehouse: str) -> dict[str, Rows]:
+    """What the landing tables of a warehouse hold."""
+    with reader(warehouse) as connection:
         return {
             table: Counter(connection.execute(f"select {columns} from gmail.{table}").fetchall())
             for table, columns in CONTENTS.items()
         }
 
 
-def doubled_rows(home: Path) -> int:
-    """Rows whose key another row has as well, over all tables."""
-    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+def doubled_rows(warehouse: str) -> int:
+    """Rows whose key another row has as well, over all tables of a warehouse."""
+    with reader(warehouse) as connection:
         counts = [
             connection.execute(f"select count(*) - count(distinct ({key})) from gmail.{table}").fetchone()
             for table, key in KEYS.items()
@@ -94,28 +106,48 @@ def doubled_rows(home: Path) -> int:
     return sum(row[0] for row in counts if row)
 
 
-@pytest.fixture(scope="session")
-def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Scenario]]:
-    """Scenarios by name, each made when first asked for."""
-    made: dict[str, Scenario] = {}
-    with Simulator(quota="off") as gmail:
+@contextmanager
+def reader(warehouse: str) -> Iterator[Connection]:
+    """A connection of a person's, who only reads."""
+    if not warehouse.startswith("duckdb:"):
+        with connected(warehouse) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            yield connection
+        return
+    with duckdb.connect(warehouse.removeprefix("duckdb:///"), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
 
-        def scenario(name: str) -> Scenario:
-            if name not in made:
-                made[name] = _make(name, gmail, tmp_path_factory.mktemp(name))
-            return made[name]
+
+@pytest.fixture(scope="session")
+def scenarios(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str, Dialect], Scenario]]:
+    """Scenarios by name and warehouse, each made when first asked for."""
+    made: dict[tuple[str, Dialect], Scenario] = {}
+    with Simulator(quota="off") as gmail, ExitStack() as databases:
+
+        def scenario(name: str, dialect: Dialect) -> Scenario:
+            if (name, dialect) not in made:
+                folder = tmp_path_factory.mktemp(f"{name}-{dialect}")
+                warehouse = f"duckdb:///{folder / 'before' / 'warehouse.duckdb'}"
+                if dialect == "postgres":
+                    warehouse = databases.enter_context(fresh_database(request.getfixturevalue("postgres")))
+                made[name, dialect] = _make(name, gmail, folder, warehouse)
+            return made[name, dialect]
 
         yield scenario
 
 
-def _make(name: str, gmail: Simulator, folder: Path) -> Scenario:
-    box = gmail.add_account(f"{name}@example.com")
+def _make(name: str, gmail: Simulator, folder: Path, warehouse: str) -> Scenario:
+    box = gmail.add_account(f"{folder.name}@example.com")
     box.generate(130, seed=81, user_labels=6, mean_size_bytes=3_000)
     environment = {
         "MAIL_INGEST_GMAIL_URL": gmail.url,
         "MAIL_INGEST_QUOTA": "off",
         "CRASH_TOKEN": box.token,
         "MAIL_INGEST_HOME": str(folder / "before"),
+        "MAIL_INGEST_WAREHOUSE": warehouse,
     }
     registry = Registry(load_settings({**os.environ, **environment}))
     registry.add(box.address, token_env("CRASH_TOKEN"))
@@ -130,10 +162,10 @@ def _make(name: str, gmail: Simulator, folder: Path) -> Scenario:
         box.delete_label(next(label_id for label_id in box.labels() if label_id.startswith("Label_")))
         gmail.label_delete_records = True
     gmail.reset_ledger()
-    scenario = Scenario(name, box, gmail, folder / "before", environment, {}, 0)
-    home = scenario.copy(folder / "undisturbed")
-    assert sync_in_process(scenario.at(home)).runs[0]["outcome"] == "success"
-    scenario.truth = rows_of(home)
+    scenario = Scenario(name, box, gmail, environment, {}, 0)
+    with scenario.copy(folder / "undisturbed") as copied:
+        assert sync_in_process(copied).runs[0]["outcome"] == "success"
+        scenario.truth = rows_of(copied["MAIL_INGEST_WAREHOUSE"])
     scenario.state_units = gmail.units() - 20 * gmail.calls("messages.get")
     assert scenario.state_units <= _dearest_state(name, box), "state costs more than Gmail's prices say"
     return scenario

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from mail_ingest.warehouse.connection import Dialect
 from mail_ingest_tests.crashes.child import Point
 
 _CALL = "mail_ingest.gmail.calls:Caller.run"
@@ -14,6 +15,10 @@ _LOAD = "dlt.load.load:Load"
 _COPY = "dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run"
 _MERGE = "dlt.destinations.job_client_impl:SqlLoadJob.run"
 _COMMIT = "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.commit_transaction"
+_ON_POSTGRES = {
+    _COPY: "dlt.destinations.impl.postgres.postgres:PostgresParquetCopyJob.run",
+    _COMMIT: "dlt.destinations.impl.postgres.sql_client:Psycopg2SqlClient.commit_transaction",
+}
 _LOADED = "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"
 _DONE = "dlt.common.storages.load_storage:LoadStorage.complete_load_package"
 _EXTRACTED = "dlt.extract.storage:ExtractStorage.commit_new_load_package"
@@ -33,6 +38,17 @@ class Crash:
     point: Point
     loses_folder: bool = False
     long: bool = False
+
+    @property
+    def depends_on_database(self) -> bool:
+        """Whether the process dies while the warehouse is being written."""
+        return self.point.target in (_COPY, _MERGE, _COMMIT, _LOADED) or "initialize" in self.point.target
+
+    def on(self, dialect: Dialect) -> Crash:
+        """The same crash, where dlt has classes of its own for each database."""
+        if dialect == "duckdb":
+            return self
+        return replace(self, point=replace(self.point, target=_ON_POSTGRES.get(self.point.target, self.point.target)))
 
     @property
     def id(self) -> str:

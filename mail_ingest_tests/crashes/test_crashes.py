@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import load_settings
+from mail_ingest.warehouse.connection import Dialect
 from mail_ingest_tests.crashes.child import PACK_MESSAGES, lose_working_folder, sync_in_process
 from mail_ingest_tests.crashes.conftest import Scenario, doubled_rows, rows_of
 from mail_ingest_tests.crashes.points import CRASHES, Crash
@@ -20,22 +22,40 @@ from mail_ingest_tests.truth import assert_true_to_gmail, sync
 _IN_FLIGHT = 20
 
 
-@pytest.mark.parametrize(
-    "crash", [pytest.param(crash, id=crash.id, marks=[pytest.mark.long] if crash.long else []) for crash in CRASHES]
-)
+def _cases() -> Iterator[object]:
+    """All crashes on DuckDB; on Postgres those that depend on the database, and the others in the long run."""
+    for dialect in get_args(Dialect):
+        for crash in CRASHES:
+            is_long = crash.long or (dialect == "postgres" and not crash.depends_on_database)
+            marks = [pytest.mark.long] if is_long else []
+            yield pytest.param(crash.on(dialect), dialect, id=f"{dialect}:-{crash.id}", marks=marks)
+
+
+@pytest.mark.parametrize(("crash", "dialect"), _cases())
 def test_a_killed_sync_is_finished_by_the_next(
     crash: Crash,
-    scenarios: Callable[[str], Scenario],
+    dialect: Dialect,
+    scenarios: Callable[[str, Dialect], Scenario],
     tmp_path: Path,
     record_property: Callable[[str, object], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scenario = scenarios(crash.scenario)
-    gmail, home = scenario.gmail, scenario.copy(tmp_path / "home")
+    scenario = scenarios(crash.scenario, dialect)
+    monkeypatch.setenv("CRASH_TOKEN", scenario.box.token)
+    with scenario.copy(tmp_path / "home") as environment:
+        _kill_and_recover(
+            crash, scenario, environment, lambda figure: record_property("figure", f"{dialect}: {figure}")
+        )
+
+
+def _kill_and_recover(
+    crash: Crash, scenario: Scenario, environment: dict[str, str], report: Callable[[str], None]
+) -> None:
+    gmail, home = scenario.gmail, Path(environment["MAIL_INGEST_HOME"])
     had = scenario.archived(home)
     gmail.reset_ledger()
 
-    died = sync_in_process(scenario.at(home), crash.point)
+    died = sync_in_process(environment, crash.point)
 
     assert died.exit_code == -signal.SIGKILL, f"the point was never reached: {died}"
     served = gmail.calls("messages.get", status=200)
@@ -45,18 +65,17 @@ def test_a_killed_sync_is_finished_by_the_next(
     if crash.loses_folder:
         lose_working_folder(home)
     gmail.reset_ledger()
-    recovered = sync_in_process(scenario.at(home))
+    recovered = sync_in_process(environment)
     bought = gmail.calls("messages.get")
     units, bound = gmail.units(), scenario.state_units + 20 * missing
-    doubled = doubled_rows(home)
-    rows = rows_of(home)
+    doubled = doubled_rows(environment["MAIL_INGEST_WAREHOUSE"])
+    rows = rows_of(environment["MAIL_INGEST_WAREHOUSE"])
     lost = sum(sum((scenario.truth[table] - rows[table]).values()) for table in rows)
     strange = sum(sum((rows[table] - scenario.truth[table]).values()) for table in rows)
     verdict = (
         "true to the mailbox" if (lost, strange, doubled, bought) == (0, 0, 0, missing) and units <= bound else "FALSE"
     )
-    record_property(
-        "figure",
+    report(
         f"crash | {crash.scenario:7} | {crash.name:36} | {'lost' if crash.loses_folder else 'kept':4} | "
         f"{units:5} of {bound:5} units | {again:2} bought again | {doubled} doubled | {lost} lost | {verdict}",
     )
@@ -68,11 +87,10 @@ def test_a_killed_sync_is_finished_by_the_next(
     assert units <= bound
     assert again <= PACK_MESSAGES + _IN_FLIGHT
     assert list((home / "dlt").rglob("*.parquet")) == [], "mail is left in the working folder"
-    engine = Engine(load_settings({**os.environ, **scenario.at(home)}), wait_s=5.0)
+    engine = Engine(load_settings({**os.environ, **environment}), wait_s=5.0)
     assert_true_to_gmail(engine, scenario.box)
     assert engine.registry.get(scenario.box.address).last_outcome == "success"
     gmail.reset_ledger()
-    monkeypatch.setenv("CRASH_TOKEN", scenario.box.token)
     sync(engine)
     engine.close()
     assert gmail.units() == 2, "the sync after it found something left to do"

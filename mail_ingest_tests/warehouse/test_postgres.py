@@ -70,7 +70,7 @@ def test_characters_that_postgres_refuses_do_not_stop_a_mailbox(
 ) -> None:
     raw = (
         b"From: =?utf-8?q?A=00b?= <a@b.example>\r\nSubject: =?utf-8?q?nul=00here?=\r\n"
-        b'References: <a\x00b@x.example> <c@x.example>\r\nContent-Type: text/plain; charset="us\x00ascii"\r\n\r\n'
+        b"References: <a\x00b@x.example> <c@x.example>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
         b"body\x00text \xed\xa0\x80\r\n"
     )
     box.add(raw=raw)
