@@ -1,0 +1,134 @@
+"""Several processes load different accounts into one Postgres database at the same time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from mail_ingest.accounts import Registry, token_env
+from mail_ingest.settings import load_settings
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.crashes.conftest import doubled_rows
+from mail_ingest_tests.postgres import execute
+
+pytestmark = pytest.mark.warehouses("postgres")
+
+#: One process of those that are started: it is ready, waits for the others, and syncs one account several times.
+_SYNC = """
+import json, sys
+from mail_ingest.ingest import Engine, SyncOptions, content
+from mail_ingest.settings import load_settings
+import dlt.pipeline.pipeline, mail_ingest.warehouse.postgres
+content.PACKAGE_MESSAGES = 40
+engine = Engine(load_settings(), wait_s=120.0)
+print("ready", flush=True)
+for line in sys.stdin:
+    [run] = engine.sync(engine.accounts([line.strip()]), SyncOptions())
+    print(json.dumps([run.outcome, run.error]), flush=True)
+    print("ready", flush=True)
+"""
+_MESSAGES = 100
+
+
+def test_six_processes_load_six_accounts_at_once_and_every_row_is_exact(
+    gmail: Simulator, environment: dict[str, str], tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two accounts share each shard, so that processes meet at its pipelines, here from two machines."""
+    homes = [tmp_path / f"machine-{number}" for number in range(2)]
+    variables = {
+        **environment,
+        "MAIL_INGEST_CONTROL": f"sqlite:///{tmp_path / 'control.sqlite'}",
+        "MAIL_INGEST_KEY": Fernet.generate_key().decode(),
+    }
+    registry = Registry(load_settings(variables))
+    boxes: dict[str, Mailbox] = {}
+    for number in range(6):
+        box = gmail.add_account(f"person-{number}@example.com")
+        box.generate(_MESSAGES, seed=100 + number, user_labels=4, mean_size_bytes=3_000)
+        monkeypatch.setenv(f"TOKEN_{number}", box.token)
+        registry.add(box.address, token_env(f"TOKEN_{number}"), shard=number % 3)
+        boxes[box.address] = box
+    registry.close()
+    deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
+
+    processes = {
+        address: _start({**variables, "MAIL_INGEST_HOME": str(homes[number % 2])})
+        for number, address in enumerate(boxes)
+    }
+    try:
+        first = _sync_all(processes)
+        for number, box in enumerate(boxes.values()):
+            ids = sorted(box.messages())
+            label = box.create_label(f"Second/{number}")
+            box.relabel_many(ids[: 60 + number], add=[label])
+            for message_id in ids[-(3 + number) :]:
+                box.delete(message_id)
+            box.generate(20 + number, seed=200 + number)
+        second = _sync_all(processes)
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+
+    assert first == second == dict.fromkeys(boxes, ("success", ""))
+    assert execute(warehouse_url, "select pg_stat_force_next_flush()", deadlocks) == [(0,)]
+    assert doubled_rows(warehouse_url) == 0
+    staged = execute(
+        warehouse_url,
+        "select distinct table_schema from information_schema.tables where table_schema like 'gmail_staging%' order by 1",
+    )
+    assert [row[0] for row in staged] == [
+        f"gmail_staging_{kind}_{shard}" for kind in ("content", "state") for shard in range(3)
+    ]
+    for address, box in boxes.items():
+        _assert_exact(warehouse_url, address, box)
+
+
+def _assert_exact(warehouse: str, account_id: str, box: Mailbox) -> None:
+    """The account's rows are its mailbox's, each once."""
+    where = f"where account_id = '{account_id}'"
+    states = execute(
+        warehouse, f"select message_id, thread_id, label_ids::text from gmail.message_states {where} and not is_deleted"
+    )
+    truth = {key: (record.thread_id, frozenset(record.label_ids)) for key, record in box.messages().items()}
+    assert {row[0]: (row[1], frozenset(json.loads(row[2]))) for row in states} == truth
+    assert len(states) == len(truth)
+    deleted = execute(warehouse, f"select message_id from gmail.message_states {where} and is_deleted")
+    assert {row[0] for row in deleted} == set(box.deleted_ids())
+    contents = dict(execute(warehouse, f"select message_id, sha256 from gmail.messages {where}"))
+    assert contents.keys() == truth.keys() | {row[0] for row in deleted}
+    assert all(contents[key] == hashlib.sha256(box.raw(key)).hexdigest() for key in truth)
+    [(authors,)] = execute(warehouse, f"select count(*) from gmail.message_recipients {where} and kind = 'from'")
+    assert authors == len(contents)
+    [(labels,)] = execute(warehouse, f"select count(*) from mail.labels {where} and deleted_at is null")
+    assert labels == len(box.labels())
+
+
+def _start(variables: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _SYNC],
+        env={**os.environ, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _sync_all(processes: dict[str, subprocess.Popen[str]]) -> dict[str, tuple[str, str]]:
+    """Lets every process sync its account, all at once."""
+    for process in processes.values():
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for address, process in processes.items():
+        assert process.stdin is not None
+        process.stdin.write(f"{address}\n")
+        process.stdin.flush()
+    answers = {address: json.loads(process.stdout.readline()) for address, process in processes.items()}  # type: ignore[union-attr]
+    return {address: tuple(answer) for address, answer in answers.items()}
