@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -18,6 +19,7 @@ from mail_ingest.ingest.engine import Engine
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.defs.conftest import STATE, Dagster, Impatient
+from mail_ingest_tests.postgres import execute
 
 SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
 
@@ -93,6 +95,32 @@ def test_a_run_waits_for_its_pool(engine: Engine, box: Mailbox, gmail: Simulator
         thread.join(timeout=60)
 
     assert runs[0].success
+
+
+def test_the_storage_block_switches_dagster_to_postgres(
+    engine: Engine, box: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_environment: None, database: str
+) -> None:
+    box.generate(5, seed=73)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    text = SETTINGS.read_text()
+    block = "".join(re.findall(r"^# (?:storage:|  .*)\n", text, re.MULTILINE))
+    assert block.count("\n") == 4
+    (home / "dagster.yaml").write_text(text.replace(block, re.sub(r"^# ", "", block, flags=re.MULTILINE)))
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", database.replace("postgresql://", "postgresql+psycopg2://"))
+
+    with dg.DagsterInstance.get() as instance:
+        run = Dagster(instance, build_definitions(Impatient())).job("sync")
+
+        assert run.success
+        stored = instance.get_run_by_id(run.id)
+        assert stored is not None
+        assert stored.status == dg.DagsterRunStatus.SUCCESS
+        assert instance.get_latest_materialization_event(dg.AssetKey(["gmail", "accounts"])) is not None
+    assert execute(database, "select status from runs") == [("SUCCESS",)]
+    assert execute(database, "select count(*) > 10 from event_logs") == [(True,)]
+    assert list(home.rglob("*.db")) == [], "something is still kept in SQLite"
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
