@@ -67,8 +67,9 @@ def box(gmail: Simulator) -> Mailbox:
 def environment(gmail: Simulator, tmp_path: Path, warehouse_url: str) -> dict[str, str]:
     """`MAIL_INGEST_*` for a fresh home that reads from the local server."""
     return {
+        # a DuckDB file is made under home without being named
+        **({} if warehouse_url.startswith("duckdb:") else {"MAIL_INGEST_WAREHOUSE": warehouse_url}),
         "MAIL_INGEST_HOME": str(tmp_path / "home"),
-        "MAIL_INGEST_WAREHOUSE": warehouse_url,
         "MAIL_INGEST_GMAIL_URL": gmail.url,
         "MAIL_INGEST_QUOTA": "off",
     }

@@ -9,12 +9,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from mail_ingest.simulator import Mailbox
+from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.marts import load_relations
+from mail_ingest_tests.postgres import execute, with_user
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,11 +39,44 @@ def test_make_commands_are_targets_and_the_two_of_a_fresh_machine_run_in_ci() ->
     assert all(f"make {target}" in ci for target in ("demo", "lint", "test"))
 
 
-def test_the_commands_for_a_real_account_work_as_written(gmail, environment: dict[str, str], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_commands_for_a_real_account_work_as_written(
+    gmail: Simulator, environment: dict[str, str], tmp_path: Path
+) -> None:
+    _run_all(gmail, {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}, tmp_path)
+    for block in _blocks("python"):
+        shown = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "INBOX" in shown.stdout
+
+
+@pytest.mark.warehouses("postgres")
+def test_they_work_on_postgres_with_the_roles_as_written(
+    gmail: Simulator, environment: dict[str, str], tmp_path: Path, warehouse_url: str, postgres: str
+) -> None:
+    if execute(
+        postgres, "select 1 from pg_roles where rolname ~ '^mail_ingest_(loader|reader)$' or rolname = 'dashboard'"
+    ):
+        pytest.skip("the server has roles of these names, which are not the test's to drop")
+    [roles], [line] = _blocks("sql"), _blocks("ini")
+    name, _, written = line.strip().partition("=")
+    url = with_user(warehouse_url, urlsplit(written).username or "", urlsplit(written).password or "")
+    try:
+        execute(warehouse_url, (ROOT / "sql" / "roles.postgres.sql").read_text())
+        execute(warehouse_url, roles)
+        variables = {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}
+        _run_all(gmail, {**variables, name: url}, tmp_path)
+
+        reader = with_user(warehouse_url, "dashboard", "choose-another")
+        assert execute(reader, "select count(*) from mail.messages where has_content") == [(30,)]
+        assert list(tmp_path.rglob("*.duckdb")) == []
+    finally:
+        for role in ("dashboard", "mail_ingest_reader", "mail_ingest_loader"):
+            execute(warehouse_url, f"drop owned by {role} cascade", f"drop role {role}")
+
+
+def _run_all(gmail: Simulator, variables: dict[str, str], tmp_path: Path) -> None:
     box: Mailbox = gmail.add_account(ACCOUNT)
     box.generate(30, seed=1)
     (tmp_path / "credentials.json").write_text(json.dumps(box.authorized_user()))
-    variables = {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}
     commands = [command for command in _commands() if command.startswith("mail-ingest ")]
     # those within sentences, where they are whole commands
     inline = re.findall(r"`(mail-ingest [^`]+)`", README)
@@ -57,9 +92,6 @@ def test_the_commands_for_a_real_account_work_as_written(gmail, environment: dic
             check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
-    for block in _blocks("python"):
-        shown = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert "INBOX" in shown.stdout
 
 
 def test_every_command_is_of_a_kind_that_is_run() -> None:

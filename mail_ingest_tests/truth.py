@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +18,8 @@ import zstandard
 
 from mail_ingest.ingest import Engine, SyncOptions, SyncRun
 from mail_ingest.simulator import Mailbox
-from mail_ingest_tests.postgres import execute, with_database
+from mail_ingest.warehouse.connection import Connection
+from mail_ingest_tests.postgres import connected, execute, with_database
 
 
 def sync(engine: Engine, **options: object) -> SyncRun:
@@ -24,6 +27,19 @@ def sync(engine: Engine, **options: object) -> SyncRun:
     run = engine.sync(engine.accounts(), SyncOptions(**options))[0]  # type: ignore[arg-type]
     assert not run.error, run.error
     return run
+
+
+@contextmanager
+def opened(warehouse: str) -> Iterator[Connection]:
+    """A warehouse by its URL, opened by a person and not by the product."""
+    if not warehouse.startswith("duckdb:"):
+        with connected(warehouse) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            yield connection
+        return
+    with duckdb.connect(warehouse.removeprefix("duckdb:///")) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
 
 
 def lose_warehouse(engine: Engine) -> None:

@@ -16,8 +16,10 @@ def _asset(relation: Relation) -> dg.AssetsDefinition:
     @dg.multi_asset(name=relation.name.replace(".", "__"), specs=[relation_spec(relation)])
     def build(mail_ingest: MailIngest) -> dg.MaterializeResult[None]:
         with mail_ingest.engine() as engine:
+            # the SQL of some relations differs between warehouses; their names and columns do not
+            here = [each for each in load_relations(engine.warehouse.dialect) if each.name == relation.name]
             with engine.warehouse.open() as connection:
-                create_views(connection, [relation])
+                create_views(connection, here)
             counts = engine.queries.row_counts([relation.name])
         return dg.MaterializeResult(metadata={"dagster/row_count": counts[relation.name]})
 

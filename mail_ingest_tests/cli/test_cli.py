@@ -15,6 +15,7 @@ import pytest
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.warehouse.locks import Locks
 from mail_ingest_tests.conftest import ADDRESS
+from mail_ingest_tests.truth import opened
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -44,6 +45,7 @@ def registered(run: Run) -> Run:
     return run
 
 
+@pytest.mark.warehouses("duckdb", "postgres")
 def test_the_usual_day(registered: Run, box: Mailbox, gmail: Simulator) -> None:
     box.generate(40, seed=31)
 
@@ -290,6 +292,7 @@ def test_revoked_credentials_need_a_person_and_work_again_after(registered: Run,
     assert json.loads(registered("status", "--json").stdout)["accounts"][0]["state"] == "active"
 
 
+@pytest.mark.warehouses("duckdb", "postgres")
 def test_another_deployment_may_not_write(registered: Run) -> None:
     assert registered("sync").returncode == 0
 
@@ -313,6 +316,7 @@ def test_logs_can_be_json_lines(registered: Run, box: Mailbox) -> None:
     assert any("has expired" in line["message"] for line in lines)
 
 
+@pytest.mark.warehouses("duckdb", "postgres")
 def test_dead_letters_are_shown_and_retried_and_fail_nothing(registered: Run, box: Mailbox, gmail: Simulator) -> None:
     box.generate(4, seed=1)
     broken = sorted(box.messages())[1]
@@ -390,8 +394,9 @@ def test_a_reparse_says_what_it_did_and_what_it_could_not(
     assert registered("reparse").returncode == 1
 
 
+@pytest.mark.warehouses("duckdb", "postgres")
 def test_an_audit_keeps_to_its_budget_and_drift_exits_with_one(
-    registered: Run, box: Mailbox, gmail: Simulator, environment: dict[str, str]
+    registered: Run, box: Mailbox, gmail: Simulator, warehouse_url: str
 ) -> None:
     box.generate(10, seed=1)
     assert registered("sync").returncode == 0
@@ -402,7 +407,7 @@ def test_an_audit_keeps_to_its_budget_and_drift_exits_with_one(
     assert gmail.units() <= 30
     assert "not reached: label" in small.stdout
 
-    with duckdb.connect(str(Path(environment["MAIL_INGEST_HOME"]) / "warehouse.duckdb")) as connection:
+    with opened(warehouse_url) as connection:
         connection.execute("update gmail.messages set subject = 'altered'")
     altered = registered("verify", "--json")
     assert altered.returncode == 1

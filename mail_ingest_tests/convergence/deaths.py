@@ -17,24 +17,28 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from mail_ingest.warehouse.connection import Dialect
 from mail_ingest_tests.convergence.steps import Death
 
 _HANGS_S = 120.0
 
 
-def _points() -> dict[str, tuple[object, str, str]]:
+def _points(dialect: Dialect) -> dict[str, tuple[object, str, str]]:
     """Where a process may die: object, name of its function, and whether before or after it."""
     import dlt
     from dlt.common.storages import LoadStorage
     from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+    from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 
     from mail_ingest.accounts import Registry
     from mail_ingest.gmail import Transport
+    from mail_ingest.warehouse.advisory import AdvisoryLocks
     from mail_ingest.warehouse.archive import PackWriter
     from mail_ingest.warehouse.locks import Locks
     from mail_ingest.warehouse.pipeline import Pipelines
     from mail_ingest.warehouse.spool import Spool
 
+    sql_client, locks = (DuckDbSqlClient, Locks) if dialect == "duckdb" else (Psycopg2SqlClient, AdvisoryLocks)
     return {
         "a row is spooled": (Spool, "write", "before"),
         "a message is archived": (PackWriter, "add", "after"),
@@ -47,13 +51,13 @@ def _points() -> dict[str, tuple[object, str, str]]:
         "dlt has normalized": (dlt.Pipeline, "normalize", "after"),
         "a loaded package is put away": (LoadStorage, "get_loaded_package_path", "before"),
         "dlt has loaded": (dlt.Pipeline, "load", "after"),
-        "SQL is executed": (DuckDbSqlClient, "execute_query", "before"),
+        "SQL is executed": (sql_client, "execute_query", "before"),
         "a file is renamed": (os, "rename", "before"),
         "a file was renamed": (os, "rename", "after"),
         "a file is replaced": (os, "replace", "before"),
         "a request is sent": (Transport, "request", "before"),
         "an answer has come": (Transport, "request", "after"),
-        "a lock is taken": (Locks, "hold", "before"),
+        "a lock is taken": (locks, "hold", "before"),
         "the registry is told of the start": (Registry, "sync_started", "before"),
         "the registry is told of the end": (Registry, "sync_finished", "before"),
         "the registry was told of the end": (Registry, "sync_finished", "after"),
@@ -90,7 +94,7 @@ POINTS = {
 }
 
 
-def run_in_child(work: Callable[[], Any], death: Death | None) -> Any:
+def run_in_child(work: Callable[[], Any], death: Death | None, dialect: Dialect) -> Any:
     """What `work` returns in a forked process; None when that process died of `death`.
 
     Raises AssertionError when the child raised, hung, or died of anything else.
@@ -98,7 +102,7 @@ def run_in_child(work: Callable[[], Any], death: Death | None) -> Any:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _child(work, death, writing)
+        _child(work, death, dialect, writing)
     os.close(writing)
     try:
         answer = _read(reading, child)
@@ -115,11 +119,11 @@ def run_in_child(work: Callable[[], Any], death: Death | None) -> Any:
     return value
 
 
-def _child(work: Callable[[], Any], death: Death | None, writing: int) -> None:
+def _child(work: Callable[[], Any], death: Death | None, dialect: Dialect, writing: int) -> None:
     """Never returns: whatever happens, the child must not go on as the test run that it is a copy of."""
     try:
         if death is not None:
-            _arm(death)
+            _arm(death, dialect)
         try:
             answer = pickle.dumps(("returned", work()))
         except BaseException:
@@ -150,11 +154,11 @@ def _die() -> None:
     signal.pause()
 
 
-def _arm(death: Death) -> None:
+def _arm(death: Death, dialect: Dialect) -> None:
     if death.point == ANY_CALL:
         _arm_any_call(death.nth)
         return
-    owner, name, when = _points()[death.point]
+    owner, name, when = _points(dialect)[death.point]
     original = getattr(owner, name)
     left = death.nth
     lock = threading.Lock()

@@ -1,6 +1,6 @@
 """One mailbox and its copy, taken through rounds of changes, troubles, deaths and syncs, and then compared.
 
-Everything is real: the server at its socket, dlt, DuckDB, the archive, the locks. Only time is not: the client's waits
+Everything is real: the server at its socket, dlt, the warehouse, the archive, the locks. Only time is not: the client's waits
 move a clock on.
 """
 
@@ -67,8 +67,9 @@ class Clock:
 class Machine:
     """Takes steps. As a context manager it serves the mailbox meanwhile."""
 
-    def __init__(self, folder: Path, conditions: Conditions, tally: Counter[str]) -> None:
+    def __init__(self, folder: Path, warehouse_url: str, conditions: Conditions, tally: Counter[str]) -> None:
         self._folder = folder
+        self._warehouse_url = warehouse_url
         self._conditions = conditions
         self._tally = tally
         self._stack = ExitStack()
@@ -107,6 +108,7 @@ class Machine:
     def _new_engine(self) -> Engine:
         variables = {
             "MAIL_INGEST_HOME": str(self._folder / "home"),
+            "MAIL_INGEST_WAREHOUSE": self._warehouse_url,
             "MAIL_INGEST_GMAIL_URL": self._gmail.url,
             "MAIL_INGEST_QUOTA": "off",
             "MAIL_INGEST_MAX_IN_FLIGHT": str(self._conditions.in_flight),
@@ -179,7 +181,9 @@ class Machine:
         options = _options(sync)
         began_at = datetime.now(UTC)
         if sync.is_fresh or sync.death is not None:
-            ended = run_in_child(lambda: _ended(self._new_engine(), options), sync.death)
+            ended = run_in_child(
+                lambda: _ended(self._new_engine(), options), sync.death, self._engine.warehouse.dialect
+            )
             self._engine.close()
             self._engine = self._new_engine()
         else:

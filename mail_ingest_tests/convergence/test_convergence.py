@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from hypothesis import HealthCheck, given, seed, settings
 from mail_ingest_tests.convergence.machine import Machine
 from mail_ingest_tests.convergence.steps import Conditions, Round
 from mail_ingest_tests.convergence.strategies import conditions, histories
+from mail_ingest_tests.postgres import fresh_database
 
 Record = Callable[[str, object], None]
+NewWarehouse = Callable[[Path], AbstractContextManager[str]]
 
 _SETTINGS = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 #: What is counted and is no step of its own.
@@ -34,15 +37,27 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture(params=["duckdb", "postgres"])
+def new_warehouse(request: pytest.FixtureRequest) -> NewWarehouse:
+    """Warehouses that nobody has used, one for each mailbox."""
+    if request.param == "duckdb":
+        return lambda folder: nullcontext(f"duckdb:///{folder / 'warehouse.duckdb'}")
+    server = request.getfixturevalue("postgres")
+    return lambda folder: fresh_database(server)
+
+
 @pytest.mark.timeout(1_200)  # a failure is shrunk for up to 300 s
-def test_any_sequence_of_changes_troubles_and_deaths_converges(record_property: Record) -> None:
+def test_any_sequence_of_changes_troubles_and_deaths_converges(
+    record_property: Record, new_warehouse: NewWarehouse, request: pytest.FixtureRequest
+) -> None:
     tally: Counter[str] = Counter()
     began = time.monotonic()
 
-    @settings(_SETTINGS, max_examples=7, derandomize=True)
+    # what is the same for both warehouses is drawn once more often
+    @settings(_SETTINGS, max_examples=7 if "duckdb" in request.node.name else 4, derandomize=True)
     @given(histories(least=5, most=8), conditions)
     def converges(rounds: list[Round], under: Conditions) -> None:
-        _converge(rounds, under, tally)
+        _converge(rounds, under, tally, new_warehouse)
 
     converges()
 
@@ -51,7 +66,7 @@ def test_any_sequence_of_changes_troubles_and_deaths_converges(record_property: 
 
 @pytest.mark.long
 @pytest.mark.timeout(7_200)
-def test_ten_thousand_steps_converge(record_property: Record) -> None:
+def test_ten_thousand_steps_converge(record_property: Record, new_warehouse: NewWarehouse) -> None:
     """A new seed every time; it is printed, and so is the sequence that failed, as the Python that repeats it."""
     tally: Counter[str] = Counter()
     began = time.monotonic()
@@ -64,7 +79,7 @@ def test_ten_thousand_steps_converge(record_property: Record) -> None:
         @settings(_SETTINGS, max_examples=25)
         @given(histories(least=8, most=16), conditions)
         def converges(rounds: list[Round], under: Conditions) -> None:
-            _converge(rounds, under, tally)
+            _converge(rounds, under, tally, new_warehouse)
 
         converges()
         chosen += 1
@@ -72,9 +87,10 @@ def test_ten_thousand_steps_converge(record_property: Record) -> None:
     _report(record_property, tally, time.monotonic() - began)
 
 
-def _converge(rounds: list[Round], under: Conditions, tally: Counter[str]) -> None:
-    with tempfile.TemporaryDirectory() as folder, Machine(Path(folder), under, tally) as machine:
-        machine.run(rounds)
+def _converge(rounds: list[Round], under: Conditions, tally: Counter[str], new_warehouse: NewWarehouse) -> None:
+    with tempfile.TemporaryDirectory() as folder, new_warehouse(Path(folder)) as url:
+        with Machine(Path(folder), url, under, tally) as machine:
+            machine.run(rounds)
 
 
 def _steps(tally: Counter[str]) -> int:

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,9 +18,10 @@ from mail_ingest.accounts import Registry, token_env
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_RECIPIENTS, MESSAGES, Table
-from mail_ingest.warehouse.connection import Connection, Dialect
+from mail_ingest.warehouse.connection import Dialect
 from mail_ingest_tests.crashes.child import HISTORY_PAGE, sync_in_process
-from mail_ingest_tests.postgres import connected, copied_database, fresh_database
+from mail_ingest_tests.postgres import copied_database, fresh_database
+from mail_ingest_tests.truth import opened
 
 
 def _columns(table: Table, without: tuple[str, ...] = ()) -> str:
@@ -89,7 +89,7 @@ class Scenario:
 
 def rows_of(warehouse: str) -> dict[str, Rows]:
     """What the landing tables of a warehouse hold."""
-    with reader(warehouse) as connection:
+    with opened(warehouse) as connection:
         return {
             table: Counter(connection.execute(f"select {columns} from gmail.{table}").fetchall())
             for table, columns in CONTENTS.items()
@@ -98,25 +98,12 @@ def rows_of(warehouse: str) -> dict[str, Rows]:
 
 def doubled_rows(warehouse: str) -> int:
     """Rows whose key another row has as well, over all tables of a warehouse."""
-    with reader(warehouse) as connection:
+    with opened(warehouse) as connection:
         counts = [
             connection.execute(f"select count(*) - count(distinct ({key})) from gmail.{table}").fetchone()
             for table, key in KEYS.items()
         ]
     return sum(row[0] for row in counts if row)
-
-
-@contextmanager
-def reader(warehouse: str) -> Iterator[Connection]:
-    """A connection of a person's, who only reads."""
-    if not warehouse.startswith("duckdb:"):
-        with connected(warehouse) as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            yield connection
-        return
-    with duckdb.connect(warehouse.removeprefix("duckdb:///"), read_only=True) as connection:
-        connection.execute("set TimeZone = 'UTC'")
-        yield connection
 
 
 @pytest.fixture(scope="session")
