@@ -135,7 +135,7 @@ GUARDS = (
     ),
     Guard(
         "DuckDB gets memory by the size of the package",
-        "mail_ingest/warehouse/connection.py",
+        "mail_ingest/warehouse/embedded.py",
         "max(_LEAST_MEMORY, _MEMORY_PER_BYTE * size_bytes)",
         "_LEAST_MEMORY",
         ("ingest/test_sizes.py::test_very_long_texts_are_loaded_and_what_comes_after_them_too",),
@@ -178,9 +178,23 @@ GUARDS = (
     Guard(
         "staging per pipeline",
         "mail_ingest/warehouse/pipeline.py",
-        'staging_dataset_name_layout=f"%s_staging_{name}"',
-        'staging_dataset_name_layout="%s_staging"',
+        'self._warehouse.destination(f"%s_staging_{name}")',
+        'self._warehouse.destination("%s_staging")',
         ("sources/test_landing.py::test_pipelines_have_staging_datasets_of_their_own",),
+    ),
+    Guard(
+        "a lost lock is noticed before rows are written",
+        "mail_ingest/warehouse/pipeline.py",
+        "            self._locks.check()\n            try:\n",
+        "            try:\n",
+        ("crashes/test_dropped_connections.py::test_an_account_whose_lock_is_lost_while_it_is_swept_is_not_written",),
+    ),
+    Guard(
+        "processes that start at once make one warehouse",
+        "mail_ingest/warehouse/postgres.py",
+        '        with self._locks.hold("prepare"):\n',
+        "        if self._locks:\n",
+        ("warehouse/test_postgres.py::test_processes_that_start_at_once_make_one_warehouse",),
     ),
     Guard(
         "a package that is loaded is put away",

@@ -7,6 +7,7 @@ from functools import cache
 
 import dagster as dg
 
+from mail_ingest.settings import load_settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES, Table
 from mail_ingest.warehouse.marts import Relation, create_views, load_relations
 
@@ -62,7 +63,7 @@ def landing_spec(
         description=f"{table.description}\n\nKey: {', '.join(table.key)}.\n\n{about}",
         group_name=group,
         owners=OWNERS,
-        kinds={"gmail", "dlt", "duckdb"},
+        kinds={"gmail", "dlt", _warehouse_kind()},
         metadata=_metadata(table_name(table), columns, table.key),
         partitions_def=partitions_def,
         skippable=skippable,
@@ -84,12 +85,16 @@ def relation_spec(relation: Relation) -> dg.AssetSpec:
         description=f"{relation.description}\n\nKey: {', '.join(relation.key)}.",
         group_name=_RELATION_GROUPS[relation.schema],
         owners=OWNERS,
-        kinds={"sql", "duckdb", "view"},
+        kinds={"sql", _warehouse_kind(), "view"},
         metadata={
             **_metadata(relation.name, columns, relation.key),
             "sql": dg.MetadataValue.md(f"```sql\n{relation.text}\n```"),
         },
     )
+
+
+def _warehouse_kind() -> str:
+    return "duckdb" if load_settings().is_duckdb else "postgres"
 
 
 def _metadata(

@@ -97,7 +97,8 @@ def test_a_run_waits_for_its_pool(engine: Engine, box: Mailbox, gmail: Simulator
     assert runs[0].success
 
 
-def test_the_storage_block_switches_dagster_to_postgres(
+@pytest.mark.warehouses("postgres")
+def test_dagster_and_its_storage_run_on_postgres(
     engine: Engine, box: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_environment: None, database: str
 ) -> None:
     box.generate(5, seed=73)
@@ -111,14 +112,18 @@ def test_the_storage_block_switches_dagster_to_postgres(
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", database.replace("postgresql://", "postgresql+psycopg2://"))
 
     with dg.DagsterInstance.get() as instance:
-        run = Dagster(instance, build_definitions(Impatient())).job("sync")
+        definitions = build_definitions(Impatient())
+        run = Dagster(instance, definitions).job("sync")
+        built = Dagster(instance, definitions).job("analyst_tables")
 
         assert run.success
+        assert built.success
+        assert "postgres" in definitions.resolve_all_asset_specs()[0].kinds
         stored = instance.get_run_by_id(run.id)
         assert stored is not None
         assert stored.status == dg.DagsterRunStatus.SUCCESS
         assert instance.get_latest_materialization_event(dg.AssetKey(["gmail", "accounts"])) is not None
-    assert execute(database, "select status from runs") == [("SUCCESS",)]
+    assert execute(database, "select status from runs") == [("SUCCESS",)] * 2
     assert execute(database, "select count(*) > 10 from event_logs") == [(True,)]
     assert list(home.rglob("*.db")) == [], "something is still kept in SQLite"
 
