@@ -184,9 +184,9 @@ GUARDS = (
     ),
     Guard(
         "a lost lock is noticed before rows are written",
-        "mail_ingest/warehouse/pipeline.py",
-        "            self._locks.check()\n            try:\n",
-        "            try:\n",
+        "mail_ingest/warehouse/advisory.py",
+        "            if not is_alive(connection):",
+        "            if connection is None:",
         ("crashes/test_dropped_connections.py::test_an_account_whose_lock_is_lost_while_it_is_swept_is_not_written",),
     ),
     Guard(
