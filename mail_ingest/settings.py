@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mail_ingest.errors import ConfigError
 
 GMAIL_URL = "https://gmail.googleapis.com"
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|::1)$")
 
 
@@ -35,6 +37,8 @@ class Settings:
     quota_share: float = 0.8
     max_in_flight: int = 10
     content_start: str = "2004-04"
+    business_hours: str = "Mon-Fri 09:00-17:00 UTC"
+    internal_domains: tuple[str, ...] = ()
 
     @property
     def is_duckdb(self) -> bool:
@@ -48,6 +52,39 @@ class Settings:
     @property
     def gmail_is_loopback(self) -> bool:
         return is_loopback(self.gmail_url)
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessHours:
+    """When people work: ISO weekdays (Monday is 1), minutes since midnight, and the time zone of both and of all days."""
+
+    weekdays: tuple[int, ...]
+    opens_minute: int
+    closes_minute: int
+    time_zone: str
+
+
+def parse_business_hours(text: str) -> BusinessHours:
+    """`Mon-Fri 09:00-17:00 Europe/Berlin`; weekdays may be several, such as `Mon-Thu,Sat`. Raises ValueError."""
+    match = re.fullmatch(r"(\S+) (\d\d):(\d\d)-(\d\d):(\d\d) ([A-Za-z0-9_+/-]+)", text.strip())
+    if match is None:
+        raise ValueError("cannot be read")
+    weekdays: set[int] = set()
+    for part in match[1].split(","):
+        days = [_WEEKDAYS.index(name) for name in part.lower().split("-") if name in _WEEKDAYS]
+        if len(days) != part.count("-") + 1 or len(days) > 2:
+            raise ValueError(f"{part!r} are no weekdays")
+        weekdays.update(range(days[0] + 1, days[-1] + 2))
+        if days[-1] < days[0]:
+            raise ValueError(f"{part!r} runs backwards")
+    opens, closes = int(match[2]) * 60 + int(match[3]), int(match[4]) * 60 + int(match[5])
+    if not 0 <= opens < closes <= 24 * 60 or int(match[3]) > 59 or int(match[5]) > 59:
+        raise ValueError("its hours do not end after they begin, on the same day")
+    try:
+        ZoneInfo(match[6])
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{match[6]!r} is no time zone") from None
+    return BusinessHours(tuple(sorted(weekdays)), opens, closes, match[6])
 
 
 def is_loopback(url: str) -> bool:
@@ -76,6 +113,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         quota_share=_number("MAIL_INGEST_QUOTA_SHARE", env.get("MAIL_INGEST_QUOTA_SHARE") or "0.8", 0.01, 1.0),
         max_in_flight=int(_number("MAIL_INGEST_MAX_IN_FLIGHT", env.get("MAIL_INGEST_MAX_IN_FLIGHT") or "10", 1, 100)),
         content_start=_month("MAIL_INGEST_CONTENT_START", env.get("MAIL_INGEST_CONTENT_START") or "2004-04"),
+        business_hours=_business_hours(env.get("MAIL_INGEST_BUSINESS_HOURS") or "Mon-Fri 09:00-17:00 UTC"),
+        internal_domains=_domains(env.get("MAIL_INGEST_INTERNAL_DOMAINS") or ""),
     )
 
 
@@ -130,6 +169,27 @@ def _month(name: str, value: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value):
         raise ConfigError(f"{name} is {value!r}; it takes a month such as 2004-04")
     return value
+
+
+def _business_hours(value: str) -> str:
+    try:
+        parse_business_hours(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"MAIL_INGEST_BUSINESS_HOURS is {value!r}, and {error}; it takes weekdays, hours and a time zone, such as "
+            "Mon-Fri 09:00-17:00 Europe/Berlin"
+        ) from None
+    return value
+
+
+def _domains(value: str) -> tuple[str, ...]:
+    domains = tuple(sorted({part.strip().lower() for part in value.split(",") if part.strip()}))
+    wrong = [domain for domain in domains if not re.fullmatch(r"[^\s@'\";]+", domain)]
+    if wrong:
+        raise ConfigError(
+            f"MAIL_INGEST_INTERNAL_DOMAINS names {wrong[0]!r}; it takes domains such as example.com, example.org"
+        )
+    return domains
 
 
 def _http_url(name: str, value: str) -> str:

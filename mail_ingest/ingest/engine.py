@@ -36,6 +36,8 @@ from mail_ingest.ingest.state import StateSync
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES
 from mail_ingest.warehouse.archive import RawArchive
+from mail_ingest.warehouse.builds import AnalystTables, Build
+from mail_ingest.warehouse.configuration import Configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.factory import make_warehouse
 from mail_ingest.warehouse.marts import load_relations
@@ -69,7 +71,10 @@ class Engine:
         share_with_arrow()
         self.settings = settings
         self.registry = Registry(settings, now=lambda: datetime.fromtimestamp(clock(), UTC))
-        self.warehouse, self.locks = make_warehouse(settings, wait_s, _prepare)
+        self.analyst_tables = AnalystTables(
+            load_relations(), Configuration.of(settings), "duckdb" if settings.is_duckdb else "postgres"
+        )
+        self.warehouse, self.locks = make_warehouse(settings, wait_s, self._prepare)
         self.queries = Queries(self.warehouse)
         self.pipelines = Pipelines(settings, self.warehouse, self.locks)
         self.archive = RawArchive(settings.raw)
@@ -83,6 +88,9 @@ class Engine:
         self._sleep = sleep
         self._knows_todays_units = False
         self.spool_folder = settings.home / "spool"
+
+    def _prepare(self, connection: Connection, dialect: Dialect) -> None:
+        prepare_schema(connection, dialect, DATASET, LANDING_TABLES, self.analyst_tables)
 
     def close(self) -> None:
         """Lets connections go. The engine can be used again, it opens new ones."""
@@ -164,7 +172,26 @@ class Engine:
             run = self._sync_account(account, options, on_progress)
             runs.append(run)
             on_done(run)
+        if any(run.changed_anything or run.is_recorded for run in runs):
+            self._build_analyst_tables()
         return runs
+
+    def build_analyst_tables(self, *, is_full: bool = False) -> Build:
+        """Brings the analyst tables up to what has landed. Raises BusyError or WarehouseError, and then left all as it was."""
+        with self.warehouse.open() as connection:
+            if is_full:
+                return self.analyst_tables.rebuild(connection)
+            return self.analyst_tables.build(connection)
+
+    def _build_analyst_tables(self) -> None:
+        """The build at the end of a sync. What was synced stays whatever happens, and the next build makes up for this one."""
+        try:
+            self.build_analyst_tables()
+        except (BusyError, WarehouseError) as error:
+            logger.warning("the analyst tables wait for the next sync or materialization: %s", error)
+        except Exception as error:  # noqa: BLE001  a mistake of ours; its message may quote mail, its stack does not
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("unexpected %s in the build of the analyst tables\n%s", type(error).__name__, stack)
 
     def _count_todays_units(self) -> None:
         """Tells the governor what earlier processes have spent of the project's day, as far as `sync_runs` knows: looks
@@ -331,10 +358,6 @@ class Engine:
                 state_pipeline(account),
                 lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging),
             )
-
-
-def _prepare(connection: Connection, dialect: Dialect) -> None:
-    prepare_schema(connection, dialect, DATASET, LANDING_TABLES, load_relations(dialect))
 
 
 def state_pipeline(account: Account) -> str:

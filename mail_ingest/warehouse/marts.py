@@ -5,18 +5,20 @@ A file holds one `select`; this module supplies the rest. The header is comment 
     -- mail.messages: one row per known message.
     -- key: account_id, message_id
     -- reads: mail_staging.message_states, mail_staging.messages
-    -- refresh: view
+    -- refresh: incremental
+    -- changes by: account_id, message_id
+    -- changes from: mail_staging.message_states; mail_staging.messages
     -- column account_id: account that holds the message.
 
-and becomes the comments on the relation and its columns, its lineage in Dagster and its place in the order of creation.
-A file whose name ends in `.duckdb.sql` or `.postgres.sql` is for that database alone.
+and becomes the comments on the relation and its columns, its lineage in Dagster, its place in the order of creation, and
+what `builds` needs to keep it up to date. The text is the same for DuckDB and Postgres.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
@@ -24,12 +26,32 @@ from pathlib import Path
 
 from mail_ingest.warehouse.connection import Connection
 
-_DIALECTS = ("duckdb", "postgres")
+
+@dataclass(frozen=True)
+class Source:
+    """A relation that another one reads. `columns` are those that the reader's columns of change are called in it."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A staging view that a table follows row by row, for the rows that meet `condition`."""
+
+    name: str
+    condition: str
 
 
 @dataclass(frozen=True)
 class Relation:
-    """One relation of the analyst layers. `columns` maps names to descriptions, in order."""
+    """One relation of the analyst layers. `columns` maps names to descriptions, in order.
+
+    `refresh` is view, or incremental for a table. `changes_by` are the columns by which a table is renewed: all rows of
+    a value of these depend on the rows of `changes_from` with the same value, and on nothing else but small relations.
+    `changes_through` are small relations, of which a changed row renews what holds the same values. `append_only` are
+    landing tables whose vanished rows can be told in no other way than by building anew.
+    """
 
     name: str
     description: str
@@ -37,10 +59,30 @@ class Relation:
     reads: tuple[str, ...]
     columns: dict[str, str]
     text: str
+    refresh: str = "view"
+    changes_by: tuple[str, ...] = ()
+    changes_from: tuple[Source, ...] = ()
+    changes_through: tuple[Source, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
+    append_only: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = field(default=())
 
     @property
     def schema(self) -> str:
         return self.name.split(".")[0]
+
+    @property
+    def short_name(self) -> str:
+        return self.name.split(".")[1]
+
+    @property
+    def is_table(self) -> bool:
+        return self.refresh == "incremental"
+
+    @property
+    def select(self) -> str:
+        """The text without its header, and without a semicolon."""
+        return _select(self.text)
 
 
 @dataclass(frozen=True)
@@ -61,11 +103,11 @@ def sql_folder() -> Path:
 
 
 @cache
-def load_relations(dialect: str = "duckdb") -> tuple[Relation, ...]:
-    """Every relation for one database, those that are read before those that read them."""
+def load_relations() -> tuple[Relation, ...]:
+    """Every relation, those that are read before those that read them."""
     relations = {}
     for layer in ("staging", "marts"):
-        for path in _paths(layer, dialect):
+        for path in _paths(layer):
             relation = _relation(path)
             relations[relation.name] = relation
     order = TopologicalSorter({name: set(relation.reads) for name, relation in relations.items()}).static_order()
@@ -73,26 +115,31 @@ def load_relations(dialect: str = "duckdb") -> tuple[Relation, ...]:
 
 
 @cache
-def load_checks(dialect: str = "duckdb") -> tuple[Check, ...]:
+def load_checks() -> tuple[Check, ...]:
     """Every check, by name."""
     checks = []
-    for path in _paths("checks", dialect):
+    for path in _paths("checks"):
         text = path.read_text()
         fields = _header(text)
         checks.append(
-            Check(_stem(path), fields["table"], fields["catches"], fields.get("severity", "error"), _select(text))
+            Check(path.stem, fields["table"], fields["catches"], fields.get("severity", "error"), _select(text))
         )
     return tuple(checks)
 
 
 def create_views(connection: Connection, relations: Iterable[Relation]) -> None:
-    """Creates or replaces the relations in the order given, with their comments."""
+    """Creates or replaces the relations as views, in the order given, with their comments."""
     for relation in relations:
         connection.execute(f"create schema if not exists {relation.schema}")
-        connection.execute(f"create or replace view {relation.name} as {_select(relation.text)}")
-        connection.execute(f"comment on view {relation.name} is {quote(relation.description)}")
-        for column, description in relation.columns.items():
-            connection.execute(f"comment on column {relation.name}.{column} is {quote(description)}")
+        connection.execute(f"create or replace view {relation.name} as {relation.select}")
+        comment(connection, relation, "view")
+
+
+def comment(connection: Connection, relation: Relation, kind: str) -> None:
+    """Comments a relation, a `table` or a `view`, and its columns."""
+    connection.execute(f"comment on {kind} {relation.name} is {quote(relation.description)}")
+    for column, description in relation.columns.items():
+        connection.execute(f"comment on column {relation.name}.{column} is {quote(description)}")
 
 
 def run_check(connection: Connection, check: Check, limit: int = 5) -> tuple[int, Sequence[str]]:
@@ -102,9 +149,8 @@ def run_check(connection: Connection, check: Check, limit: int = 5) -> tuple[int
     return (total[0] if total else 0), [" ".join(str(value) for value in row) for row in rows]
 
 
-def _paths(layer: str, dialect: str) -> list[Path]:
-    others = tuple(f".{other}.sql" for other in _DIALECTS if other != dialect)
-    return sorted(path for path in (sql_folder() / layer).glob("*.sql") if not path.name.endswith(others))
+def _paths(layer: str) -> list[Path]:
+    return sorted((sql_folder() / layer).glob("*.sql"))
 
 
 def _relation(path: Path) -> Relation:
@@ -114,6 +160,7 @@ def _relation(path: Path) -> Relation:
         raise ValueError(f"{path.name} does not begin with a line `-- schema.name: what one row is`")
     fields = _header(text)
     columns = {key.removeprefix("column "): value for key, value in fields.items() if key.startswith("column ")}
+    changes_by = _list(fields.get("changes by", ""))
     return Relation(
         name=first[1],
         description=_sentence(first[2]),
@@ -121,7 +168,27 @@ def _relation(path: Path) -> Relation:
         reads=_list(fields.get("reads", "")),
         columns={name: _sentence(value) for name, value in columns.items()},
         text=text,
+        refresh=fields.get("refresh", "view"),
+        changes_by=changes_by,
+        changes_from=tuple(_source(part, changes_by) for part in _list(fields.get("changes from", ""), ";")),
+        changes_through=tuple(_source(part, ()) for part in _list(fields.get("changes through", ""), ";")),
+        mirrors=tuple(_mirror(part) for part in _list(fields.get("mirrors", ""), ";")),
+        append_only=_list(fields.get("full when rows vanish from", "")),
+        indexes=_list(fields.get("index", ""), ";"),
     )
+
+
+def _source(text: str, columns: tuple[str, ...]) -> Source:
+    """`schema.name`, `schema.name (columns)` or `schema.name on columns`."""
+    match = re.fullmatch(r"([a-z0-9_.]+)(?: \((.+)\)| on (.+))?", text)
+    if match is None:
+        raise ValueError(f"{text!r} names no source")
+    return Source(match[1], _list(match[2] or match[3] or "") or columns)
+
+
+def _mirror(text: str) -> Mirror:
+    name, _, condition = text.partition(" where ")
+    return Mirror(name, condition or "true")
 
 
 def _header(text: str) -> dict[str, str]:
@@ -135,15 +202,11 @@ def _header(text: str) -> dict[str, str]:
 
 
 def _select(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip().rstrip(";")
+    return "\n".join(line for line in text.splitlines() if not line.startswith("-- ")).strip().rstrip(";")
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".sql").removesuffix(".duckdb").removesuffix(".postgres")
-
-
-def _list(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+def _list(value: str, separator: str = ",") -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(separator) if part.strip())
 
 
 def _sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Creates the landing tables, the analyst views, and the comments on both; nothing where all is as it should be.
+"""Creates the landing tables, the analyst views and tables, and the comments on all; nothing where all is as it should be.
 
 Landing tables are made before dlt first loads them, so that every view has what it reads, empty or not. dlt finds them
 and leaves them as they are. A digest of all definitions is kept in the warehouse, so a process that changes nothing
@@ -11,8 +11,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from mail_ingest.warehouse.builds import AnalystTables
+from mail_ingest.warehouse.configuration import write_configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
-from mail_ingest.warehouse.marts import Relation, create_views, quote
+from mail_ingest.warehouse.marts import create_views, quote
 
 _SQL_TYPES = {
     "text": "varchar",
@@ -55,10 +57,13 @@ def prepare_schema(
     dialect: Dialect,
     dataset: str,
     tables: Sequence[LandingTable],
-    relations: Sequence[Relation],
+    analyst_tables: AnalystTables,
 ) -> None:
-    """Brings tables, views and comments up to their definitions, in one transaction."""
-    digest = _digest(dialect, dataset, tables, relations)
+    """Brings tables, views and comments up to their definitions, in one transaction.
+
+    Analyst tables whose definition changed are built anew in it, so that views and queries find the columns they name.
+    """
+    digest = _digest(dialect, dataset, tables, analyst_tables)
     connection.execute("create schema if not exists mail_ingest")
     connection.execute("create table if not exists mail_ingest.definitions (digest varchar not null)")
     if connection.execute("select 1 from mail_ingest.definitions where digest = ?", [digest]).fetchone():
@@ -68,13 +73,29 @@ def prepare_schema(
         connection.execute(f"create schema if not exists {dataset}")
         for table in tables:
             _create_table(connection, dialect, dataset, table)
-        create_views(connection, relations)
+        write_configuration(connection, analyst_tables.configuration, dialect)
+        views = [relation for relation in analyst_tables.relations if not relation.is_table]
+        for view in reversed(views):
+            _drop(connection, view.schema, view.short_name)
+        # tables read staging views and other tables, and the views of the marts read all of them
+        create_views(connection, [view for view in views if view.schema != "mail"])
+        analyst_tables.build_within(connection)
+        create_views(connection, [view for view in views if view.schema == "mail"])
         connection.execute("delete from mail_ingest.definitions")
         connection.execute("insert into mail_ingest.definitions values (?)", [digest])
         connection.execute("commit")
     except BaseException:
         connection.execute("rollback")
         raise
+
+
+def _drop(connection: Connection, schema: str, name: str) -> None:
+    """Drops a relation, view or table as it may be: neither database replaces a view by one with other columns."""
+    row = connection.execute(
+        "select table_type from information_schema.tables where table_schema = ? and table_name = ?", [schema, name]
+    ).fetchone()
+    if row is not None:
+        connection.execute(f"drop {'view' if row[0] == 'VIEW' else 'table'} {schema}.{name} cascade")
 
 
 def _create_table(connection: Connection, dialect: Dialect, dataset: str, table: LandingTable) -> None:
@@ -96,10 +117,10 @@ def _create_table(connection: Connection, dialect: Dialect, dataset: str, table:
     connection.execute(f"comment on column {name}._dlt_load_id is 'Load package that wrote the row.'")
 
 
-def _digest(dialect: Dialect, dataset: str, tables: Sequence[LandingTable], relations: Sequence[Relation]) -> str:
-    parts = [dialect, dataset]
+def _digest(dialect: Dialect, dataset: str, tables: Sequence[LandingTable], analyst_tables: AnalystTables) -> str:
+    parts = [dialect, dataset, analyst_tables.configuration.digest]
     for table in tables:
         parts += [table.name, table.description]
         parts += [f"{column.name} {column.kind} {column.description}" for column in table.columns]
-    parts += [relation.text for relation in relations]
+    parts += [relation.text for relation in analyst_tables.relations]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import sqlglot
+from sqlglot import exp
 
 from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Mailbox
 from mail_ingest.sources.tables import LANDING_TABLES
+from mail_ingest.warehouse.builds import restricted
 from mail_ingest.warehouse.marts import load_checks, load_relations, sql_folder
 from mail_ingest_tests.truth import sync
 
@@ -25,15 +27,16 @@ def test_the_first_tables_are_there() -> None:
 
 @pytest.mark.parametrize("relation", MARTS, ids=lambda relation: relation.name)
 def test_every_column_is_commented_in_the_warehouse(engine: Engine, relation) -> None:  # type: ignore[no-untyped-def]
+    kind = "table" if relation.is_table else "view"
     with engine.warehouse.open() as connection:
         columns = connection.execute(
             "select column_name, comment from duckdb_columns() where schema_name = 'mail' and table_name = ? "
             "order by column_index",
-            [relation.name.split(".")[1]],
+            [relation.short_name],
         ).fetchall()
         comment = connection.execute(
-            "select comment from duckdb_views() where schema_name = 'mail' and view_name = ?",
-            [relation.name.split(".")[1]],
+            f"select comment from duckdb_{kind}s() where schema_name = 'mail' and {kind}_name = ?",
+            [relation.short_name],
         ).fetchone()
     assert dict(columns) == relation.columns
     assert [name for name, _ in columns] == list(relation.columns)
@@ -57,21 +60,36 @@ def test_every_landing_table_and_column_is_commented(engine: Engine, box: Mailbo
 
 @pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
 def test_both_databases_can_parse_every_file(dialect: str) -> None:
-    for relation in load_relations(dialect):
+    for relation in load_relations():
         assert sqlglot.parse_one(relation.text, dialect=dialect) is not None
-    for check in load_checks(dialect):
+    for check in load_checks():
         assert sqlglot.parse_one(check.text, dialect=dialect) is not None
 
 
-def test_both_databases_have_the_same_relations() -> None:
-    assert [relation.name for relation in load_relations("duckdb")] == [
-        relation.name for relation in load_relations("postgres")
-    ]
-
-
 def test_every_file_is_used() -> None:
-    files = {path.name for layer in ("staging", "marts") for path in (sql_folder() / layer).glob("*.sql")}
-    assert len(load_relations()) == len({name.replace(".duckdb", "").replace(".postgres", "") for name in files})
+    files = [path for layer in ("staging", "marts") for path in (sql_folder() / layer).glob("*.sql")]
+    assert len(load_relations()) == len(files)
+
+
+def test_headers_say_what_the_selects_read() -> None:
+    for relation in load_relations():
+        read = {
+            f"{table.db}.{table.name}" for table in sqlglot.parse_one(relation.select).find_all(exp.Table) if table.db
+        }
+        assert read == set(relation.reads), relation.name
+        changing = {source.name for source in (*relation.changes_from, *relation.changes_through)}
+        assert changing <= read, relation.name
+
+
+def test_a_table_is_renewed_by_columns_of_its_own_and_of_what_it_reads() -> None:
+    by_name = {relation.name: relation for relation in load_relations()}
+    for relation in by_name.values():
+        if relation.is_table and relation.changes_by:
+            assert set(relation.changes_by) <= set(relation.columns), relation.name
+            assert {len(source.columns) for source in relation.changes_from} == {len(relation.changes_by)}
+            assert restricted(relation).count("changed_keys") == len(relation.changes_from)
+            # a view of the marts is no base for a table: it is made when all tables are there
+            assert all(by_name[name].is_table for name in relation.reads if name.startswith("mail."))
 
 
 def test_a_sync_with_nothing_stored_leaves_empty_relations(engine: Engine) -> None:

@@ -1,11 +1,16 @@
 -- mail.messages: one row per known message, its content stored or not; what only content tells is null until then.
 -- key: account_id, message_id
 -- reads: mail_staging.message_states, mail_staging.messages
--- refresh: view
+-- refresh: incremental
+-- changes by: account_id, message_id
+-- changes from: mail_staging.message_states; mail_staging.messages
+-- mirrors: mail_staging.message_states; mail_staging.messages where has_content
+-- index: account_id, internal_date desc; account_id, thread_id
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column thread_id: Gmail's id of the thread.
 -- column internal_date: when Gmail accepted the message; use it, not the Date header, for time.
+-- column received_on: day of internal_date in the configured time zone (MAIL_INGEST_BUSINESS_HOURS).
 -- column subject: subject, decoded.
 -- column from_address: address of the first author.
 -- column from_name: name of the first author.
@@ -15,6 +20,7 @@
 -- column importance: Importance header, as the sender set it.
 -- column rfc822_message_id: Message-ID header; the same mail in two mailboxes shares it.
 -- column in_reply_to: Message-ID of the mail that this one answers.
+-- column label_ids: ids of its labels as a JSON array, sorted; mail.message_labels has them one by one.
 -- column is_deleted: whether the message is gone for good (trash is in_trash).
 -- column deleted_at: when the deletion was observed.
 -- column is_unread: whether the message is unread.
@@ -29,12 +35,15 @@
 -- column has_attachments: whether the message has attachments; null until content is stored.
 -- column has_content: whether the content is stored.
 -- column first_seen_at: when a sync first saw the message.
+-- column changed_at: when a sync last changed its thread, labels or deletion.
 with states as (
-    select * from mail_staging.message_states
+    select *
+    from mail_staging.message_states
 ),
 
 contents as (
-    select * from mail_staging.messages
+    select *
+    from mail_staging.messages
 )
 
 select
@@ -42,6 +51,7 @@ select
     states.message_id,
     states.thread_id,
     contents.internal_date,
+    mail_config.local_day(contents.internal_date) as received_on,
     contents.subject,
     contents.from_address,
     contents.from_name,
@@ -51,6 +61,7 @@ select
     contents.importance,
     contents.rfc822_message_id,
     contents.in_reply_to,
+    states.label_ids,
     states.is_deleted,
     states.deleted_at,
     states.label_ids like '%"UNREAD"%' as is_unread,
@@ -70,7 +81,8 @@ select
     end as category,
     contents.attachment_count > 0 as has_attachments,
     contents.message_id is not null as has_content,
-    states.first_seen_at
+    states.first_seen_at,
+    states.changed_at
 from states
 left join contents
     on states.account_id = contents.account_id

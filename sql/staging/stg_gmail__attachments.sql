@@ -12,5 +12,6 @@ select
     is_inline,
     size_bytes,
     sha256,
-    in_part_id
+    in_part_id,
+    _dlt_load_id as load_id
 from gmail.attachments

@@ -7,5 +7,6 @@ select
     label_id,
     name,
     type,
-    deleted_at
+    deleted_at,
+    _dlt_load_id as load_id
 from gmail.labels

@@ -9,5 +9,7 @@ select
     cast(label_ids as varchar) as label_ids,
     is_deleted,
     deleted_at,
-    first_seen_at
+    first_seen_at,
+    changed_at,
+    _dlt_load_id as load_id
 from gmail.message_states

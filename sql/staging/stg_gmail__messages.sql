@@ -15,5 +15,6 @@ select
     importance,
     rfc822_message_id,
     in_reply_to,
-    attachment_count
+    attachment_count,
+    _dlt_load_id as load_id
 from gmail.messages

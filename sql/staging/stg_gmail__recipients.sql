@@ -9,5 +9,6 @@ select
     position,
     name,
     address,
-    group_name
+    group_name,
+    _dlt_load_id as load_id
 from gmail.message_recipients

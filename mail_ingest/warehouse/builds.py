@@ -1,0 +1,310 @@
+"""Builds the analyst tables: in full, or only what changed since the last build, with the same result.
+
+    landing rows of new loads -> keys that changed, table by table in the order of their lineage -> rows of these keys
+
+A table's file says by which columns it changes and from which relations (see `marts`). The rows of changed keys are
+deleted, and inserted from the file's own select, in which the relations that changes come from are cut down to these keys.
+Rows of a table that change hand their keys on, as they were and as they are, so a message that moved renews both threads.
+
+A full build happens where the definition of a table, of a view below it or of what people set has changed, or where a table
+above it was built in full. Everything of one build is one transaction: readers see all of it or nothing.
+
+What is noticed: every row that a load brought, whenever the load ended (see `loads`), and every row that vanished from a
+table that is mirrored. What is not: a landing row that people change by hand; `rebuild` is for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mail_ingest.warehouse.configuration import Configuration, configuration_digests
+from mail_ingest.warehouse.connection import Connection
+from mail_ingest.warehouse.loads import compare_loads, remember_loads
+from mail_ingest.warehouse.marts import Relation, comment
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "mail_build"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a build did: tables built in full, and how many keys of the others were renewed."""
+
+    full: tuple[str, ...] = ()
+    changed: Mapping[str, int] = field(default_factory=dict)
+
+
+class AnalystTables:
+    """The tables among `relations`, of which the others must be there as views."""
+
+    def __init__(self, relations: Sequence[Relation], configuration: Configuration, dialect: str) -> None:
+        self.relations = relations
+        self.configuration = configuration
+        self.dialect = dialect
+
+    def build(self, connection: Connection) -> Build:
+        """Brings the tables up to the landing tables, in one transaction. Costs a count of each where nothing changed."""
+        return self._in_transaction(connection, is_full=False)
+
+    def rebuild(self, connection: Connection) -> Build:
+        """Builds every table in full, in one transaction."""
+        return self._in_transaction(connection, is_full=True)
+
+    def build_within(self, connection: Connection, *, is_full: bool = False) -> Build:
+        """The build, for a caller who has begun a transaction."""
+        return _Run(connection, self.relations, self.configuration, self.dialect).run(is_full=is_full)
+
+    def _in_transaction(self, connection: Connection, *, is_full: bool) -> Build:
+        connection.execute("begin")
+        try:
+            build = self.build_within(connection, is_full=is_full)
+            connection.execute("commit")
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        return build
+
+
+class _Run:
+    """One build, inside a transaction."""
+
+    def __init__(
+        self, connection: Connection, relations: Sequence[Relation], configuration: Configuration, dialect: str
+    ) -> None:
+        self._connection = connection
+        self._by_name = {relation.name: relation for relation in relations}
+        self._tables = [relation for relation in relations if relation.is_table]
+        self._configuration = configuration
+        self._dialect = dialect
+        self._full: list[str] = []
+        self._changed: dict[str, int] = {}
+
+    def run(self, *, is_full: bool) -> Build:
+        self._prepare()
+        loads = compare_loads(self._connection, SCHEMA, self._landing_tables(), self._dialect)
+        settings = configuration_digests(self._connection, self._configuration)
+        for relation in self._tables:
+            digest = self._digest(relation, settings)
+            built = self._one("select digest from mail_build.relations where name = ?", [relation.name])
+            if (
+                is_full
+                or built != digest
+                or any(name in self._full for name in relation.reads)
+                or any(name in loads.shrunk for name in relation.append_only)
+            ):
+                self._build_in_full(relation, digest)
+            else:
+                self._renew(relation, loads.rows)
+        remember_loads(self._connection, SCHEMA)
+        return Build(tuple(self._full), self._changed)
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        execute(f"create schema if not exists {SCHEMA}")
+        execute(f"create table if not exists {SCHEMA}.relations (name varchar not null, digest varchar not null)")
+        if self._dialect == "postgres":
+            # one build at a time; freed with the transaction, however it ends
+            execute("lock table mail_build.relations in exclusive mode")
+        for relation in self._tables:
+            execute(f"create schema if not exists {relation.schema}")
+            if not self._exists(relation):
+                self._create(relation)
+        for relation in self._tables:
+            columns = ", ".join(relation.changes_by)
+            if columns:
+                execute(f"drop table if exists {_changed(relation)}")
+                execute(f"create temporary table {_changed(relation)} as select {columns} from {relation.name} limit 0")
+
+    def _landing_tables(self) -> list[str]:
+        """The landing tables below the tables."""
+        names: dict[str, None] = {}
+        for relation in self._tables:
+            for name in (*relation.reads, *relation.append_only):
+                view = self._by_name.get(name)
+                if view is not None and not view.is_table:
+                    names.update(dict.fromkeys(read for read in view.reads if read not in self._by_name))
+        return list(names)
+
+    def _digest(self, relation: Relation, settings: Mapping[str, str]) -> str:
+        """Of everything but other tables that the rows of a table follow from."""
+        texts, seen = [self._dialect], set[str]()
+        below = [relation.name]
+        while below:
+            name = below.pop()
+            view = self._by_name.get(name)
+            if view is None or name in seen or (view.is_table and view is not relation):
+                continue
+            seen.add(name)
+            texts.append(view.select + repr((view.changes_by, view.indexes)))
+            texts += [digest for setting, digest in sorted(settings.items()) if setting in view.text]
+            below += sorted(view.reads)
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+    # -- in full -------------------------------------------------------------------------------------------------
+
+    def _build_in_full(self, relation: Relation, digest: str) -> None:
+        logger.debug("building %s in full", relation.name)
+        if self._has_the_columns(relation):
+            # readers of Postgres go on reading the old rows meanwhile, and views of people's own stay
+            self._connection.execute(f"delete from {relation.name}")
+        else:
+            self._connection.execute(f"drop table {relation.name} cascade")
+            self._create(relation)
+        columns = ", ".join(relation.columns)
+        self._connection.execute(f"insert into {relation.name} ({columns}) {relation.select}")
+        comment(self._connection, relation, "table")
+        if self._dialect == "postgres":
+            self._connection.execute(f"analyze {relation.name}")
+        self._connection.execute("delete from mail_build.relations where name = ?", [relation.name])
+        self._connection.execute("insert into mail_build.relations values (?, ?)", [relation.name, digest])
+        self._full.append(relation.name)
+
+    def _exists(self, relation: Relation) -> bool:
+        """Whether the table is there. A view of the same name, from before there was a table, is dropped."""
+        kind = self._one(
+            "select table_type from information_schema.tables where table_schema = ? and table_name = ?",
+            [relation.schema, relation.short_name],
+        )
+        if kind == "VIEW":
+            self._connection.execute(f"drop view {relation.name} cascade")
+        return kind == "BASE TABLE"
+
+    def _create(self, relation: Relation) -> None:
+        """Makes the table, empty. DuckDB gets no indexes: scans of compressed columns are fast, and its indexes live in
+        memory, all of them, whatever is read."""
+        execute = self._connection.execute
+        execute(f"create table {relation.name} as select * from ({relation.select}) as selected limit 0")
+        comment(self._connection, relation, "table")
+        if self._dialect == "postgres":
+            execute(f"alter table {relation.name} add primary key ({', '.join(relation.key)})")
+            for columns in relation.indexes:
+                execute(f"create index on {relation.name} ({columns})")
+
+    def _has_the_columns(self, relation: Relation) -> bool:
+        execute = self._connection.execute
+        execute("drop table if exists expected_columns")
+        execute(f"create temporary table expected_columns as select * from ({relation.select}) as selected limit 0")
+        asked = (
+            "select column_name, data_type from information_schema.columns where table_name = ? and table_schema {} ?"
+        )
+        expected = execute(asked.format("<>"), ["expected_columns", relation.schema]).fetchall()
+        found = execute(asked.format("="), [relation.short_name, relation.schema]).fetchall()
+        execute("drop table expected_columns")
+        return set(expected) == set(found)
+
+    # -- what changed --------------------------------------------------------------------------------------------
+
+    def _renew(self, relation: Relation, rows: Mapping[str, int]) -> None:
+        if not relation.changes_by:
+            # it follows from what people set alone
+            return
+        self._collect(relation)
+        self._replace(relation)
+        if any(self._lost_rows(relation, mirror.name, mirror.condition, rows) for mirror in relation.mirrors):
+            self._replace(relation)
+
+    def _collect(self, relation: Relation) -> None:
+        """Adds the keys that landing rows of new loads change. Those that tables change are there already."""
+        columns = ", ".join(relation.changes_by)
+        for source in relation.changes_from:
+            if not self._by_name[source.name].is_table:
+                named = ", ".join(source.columns)
+                for condition in self._of_new_loads(source.name):
+                    self._add(relation, f"select {named} from {source.name} where {condition}")
+        for source in relation.changes_through:
+            named = ", ".join(source.columns)
+            for condition in self._of_new_loads(source.name):
+                self._add(
+                    relation,
+                    f"select {columns} from {relation.name} where ({named}) in "
+                    f"(select {named} from {source.name} where {condition})",
+                )
+
+    def _of_new_loads(self, view: str) -> list[str]:
+        """Conditions that new rows of a staging view meet, one or the other."""
+        [landing] = self._by_name[view].reads
+        loads = "select load_id from new_loads where table_name = "
+        conditions = [f"load_id in ({loads}'{landing}')"]
+        if self._one("select 1 from new_loads where table_name = ? and load_id = ''", [landing]):
+            # rows that no load brought
+            conditions.append("load_id is null")
+        return conditions
+
+    def _add(self, relation: Relation, select: str) -> None:
+        self._connection.execute(f"insert into {_changed(relation)} {select}")
+
+    def _replace(self, relation: Relation) -> None:
+        """Replaces the rows of the collected keys, and hands keys on to the tables that change from this one."""
+        execute = self._connection.execute
+        changed, columns = _changed(relation), ", ".join(relation.changes_by)
+        execute("drop table if exists changed_keys")
+        execute(
+            f"create temporary table changed_keys as select distinct {columns} from {changed} "
+            f"where {' and '.join(f'{column} is not null' for column in relation.changes_by)}"
+        )
+        execute(f"delete from {changed}")
+        count = int(str(self._one("select count(*) from changed_keys")))
+        if not count:
+            return
+        if self._dialect == "postgres":
+            execute("analyze changed_keys")
+        self._hand_on(relation)
+        execute(f"delete from {relation.name} where ({columns}) in (select {columns} from changed_keys)")
+        named = ", ".join(relation.columns)
+        execute(f"insert into {relation.name} ({named}) {restricted(relation)}")
+        self._hand_on(relation)
+        self._changed[relation.name] = self._changed.get(relation.name, 0) + count
+
+    def _hand_on(self, relation: Relation) -> None:
+        columns = ", ".join(relation.changes_by)
+        for reader in self._tables:
+            for source in reader.changes_from:
+                if source.name == relation.name:
+                    named = ", ".join(source.columns)
+                    self._add(
+                        reader,
+                        f"select distinct {named} from {relation.name} where ({columns}) in (select {columns} from changed_keys)",
+                    )
+
+    def _lost_rows(self, relation: Relation, mirror: str, condition: str, rows: Mapping[str, int]) -> bool:
+        """Collects the keys of rows that stand in a table and no longer in the view that it mirrors.
+
+        All rows that came are in the table by now, so it lacks none: equal counts mean equal rows.
+        """
+        [landing] = self._by_name[mirror].reads
+        if self._one(f"select count(*) from {relation.name} where {condition}") == rows[landing]:
+            return False
+        columns = ", ".join(relation.changes_by)
+        same = " and ".join(f"mirrored.{column} = built.{column}" for column in relation.key)
+        self._add(
+            relation,
+            f"select {columns} from {relation.name} as built where {condition} "
+            f"and not exists (select 1 from {mirror} as mirrored where {same})",
+        )
+        return True
+
+    def _one(self, query: str, parameters: Sequence[object] = ()) -> object:
+        row = self._connection.execute(query, list(parameters)).fetchone()
+        return row[0] if row else None
+
+
+def restricted(relation: Relation) -> str:
+    """A table's select with the relations that its changes come from cut down to `changed_keys`."""
+    text = relation.select
+    columns = ", ".join(relation.changes_by)
+    for source in relation.changes_from:
+        named = ", ".join(source.columns)
+        cut = f"from (select * from {source.name} where ({named}) in (select {columns} from changed_keys)) as changed"
+        text, found = re.subn(rf"from {re.escape(source.name)}$", cut, text, flags=re.MULTILINE)
+        if found != 1:
+            raise ValueError(f"{relation.name} must read {source.name} once, by a line `from {source.name}`")
+    return text
+
+
+def _changed(relation: Relation) -> str:
+    return f"changed_{relation.short_name}"

@@ -1,0 +1,101 @@
+-- mail.account_health: one row per account that was synced, with what an operator looks at first.
+-- key: account_id
+-- reads: mail_staging.accounts, mail.sync_history, mail.messages, mail_staging.fetch_failures
+-- refresh: view
+-- column account_id: account.
+-- column account_group: group of the account, null without one.
+-- column status: state of the account at its last sync: active, needs_reauth, parked.
+-- column last_synced_at: when a state sync last landed changes.
+-- column last_full_sync_at: when ids and labels were last swept.
+-- column last_outcome: outcome of the last sync that changed or failed something.
+-- column last_error_class: class of the error that ended it; null without one.
+-- column failures_in_a_row: syncs that failed since the last one that did not.
+-- column units_7_days: quota units spent in the seven days up to the account's last sync.
+-- column message_count: messages in the warehouse, deleted ones left out.
+-- column messages_total: messages by Gmail's own count at the last sync.
+-- column backlog_count: live messages whose content is not stored.
+-- column failing_count: live messages whose content could not be fetched or parsed so far.
+-- column dead_letter_count: those of them that are parked, and tried once a week.
+with accounts as (
+    select *
+    from mail_staging.accounts
+),
+
+runs as (
+    select *
+    from mail.sync_history
+),
+
+messages as (
+    select
+        account_id,
+        message_id,
+        has_content
+    from mail.messages
+    where not is_deleted
+),
+
+failures as (
+    select *
+    from mail_staging.fetch_failures
+    where resolved_at is null
+),
+
+last_good as (
+    select
+        account_id,
+        min(case when outcome <> 'failed' then run_number end) as run_number,
+        max(started_at) as last_started_at
+    from runs
+    group by account_id
+),
+
+of_runs as (
+    select
+        runs.account_id,
+        max(case when runs.run_number = 1 then runs.outcome end) as last_outcome,
+        max(case when runs.run_number = 1 then runs.error_class end) as last_error_class,
+        count(
+            case when runs.outcome = 'failed' and (last_good.run_number is null or runs.run_number < last_good.run_number) then 1 end
+        ) as failures_in_a_row,
+        sum(case when runs.started_at > last_good.last_started_at - interval '7 days' then runs.units else 0 end) as units_7_days
+    from runs
+    inner join last_good
+        on runs.account_id = last_good.account_id
+    group by runs.account_id
+),
+
+of_messages as (
+    select
+        messages.account_id,
+        count(*) as message_count,
+        count(case when not messages.has_content then 1 end) as backlog_count,
+        count(failures.message_id) as failing_count,
+        count(failures.parked_at) as dead_letter_count
+    from messages
+    left join failures
+        on messages.account_id = failures.account_id
+        and messages.message_id = failures.message_id
+    group by messages.account_id
+)
+
+select
+    accounts.account_id,
+    accounts.account_group,
+    accounts.status,
+    accounts.last_synced_at,
+    accounts.last_full_sync_at,
+    of_runs.last_outcome,
+    of_runs.last_error_class,
+    coalesce(of_runs.failures_in_a_row, 0) as failures_in_a_row,
+    cast(coalesce(of_runs.units_7_days, 0) as bigint) as units_7_days,
+    coalesce(of_messages.message_count, 0) as message_count,
+    accounts.messages_total,
+    coalesce(of_messages.backlog_count, 0) as backlog_count,
+    coalesce(of_messages.failing_count, 0) as failing_count,
+    coalesce(of_messages.dead_letter_count, 0) as dead_letter_count
+from accounts
+left join of_runs
+    on accounts.account_id = of_runs.account_id
+left join of_messages
+    on accounts.account_id = of_messages.account_id
