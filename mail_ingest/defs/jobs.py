@@ -104,7 +104,7 @@ def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-
     return dg.define_asset_job(
         "analyst_tables",
         selection=dg.AssetSelection.groups(*RELATION_GROUPS) | dg.AssetSelection.checks(*checks),
-        description="Builds the analyst views with their comments, and runs the checks. Costs no quota.",
+        description="Brings the analyst tables up to date, makes the views, and runs the checks. Costs no quota.",
         executor_def=dg.in_process_executor,
     )
 
@@ -148,7 +148,7 @@ def nightly_checks(settings: Settings, job) -> dg.ScheduleDefinition:  # type: i
         job=job,
         cron_schedule="37 3 * * *",
         execution_timezone="UTC",
-        description="Builds the analyst views and runs all checks every night.",
+        description="Brings the analyst tables up to date and runs all checks every night.",
         default_status=_status(settings),
     )
 

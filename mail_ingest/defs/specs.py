@@ -9,6 +9,8 @@ import dagster as dg
 
 from mail_ingest.settings import load_settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES, Table
+from mail_ingest.warehouse.configuration import DEFAULT, write_configuration
+from mail_ingest.warehouse.configuration import SCHEMA as SETTINGS_SCHEMA
 from mail_ingest.warehouse.marts import Relation, create_views, load_relations
 
 OWNERS = ["team:data-engineering"]
@@ -81,11 +83,11 @@ def relation_spec(relation: Relation) -> dg.AssetSpec:
     ]
     return dg.AssetSpec(
         asset_key(relation.name),
-        deps=[asset_key(name) for name in relation.reads],
-        description=f"{relation.description}\n\nKey: {', '.join(relation.key)}.",
+        deps=[asset_key(name) for name in relation.reads if not name.startswith(f"{SETTINGS_SCHEMA}.")],
+        description=f"{relation.description}\n\nKey: {', '.join(relation.key)}.\n\n{_refresh(relation)}",
         group_name=_RELATION_GROUPS[relation.schema],
         owners=OWNERS,
-        kinds={"sql", _warehouse_kind(), "view"},
+        kinds={"sql", _warehouse_kind(), "table" if relation.is_table else "view"},
         metadata={
             **_metadata(relation.name, columns, relation.key),
             "sql": dg.MetadataValue.md(f"```sql\n{relation.text}\n```"),
@@ -95,6 +97,14 @@ def relation_spec(relation: Relation) -> dg.AssetSpec:
 
 def _warehouse_kind() -> str:
     return "duckdb" if load_settings().is_duckdb else "postgres"
+
+
+def _refresh(relation: Relation) -> str:
+    if not relation.is_table:
+        return "A view: it needs no materialization."
+    if not relation.changes_by:
+        return "A table, built anew when what it depends on is set otherwise."
+    return f"A table. Each build renews the rows whose {', '.join(relation.changes_by)} changed since the last one."
 
 
 def _metadata(
@@ -129,7 +139,8 @@ def _relation_columns() -> Mapping[str, list[tuple[str, str]]]:
         connection.execute(f"create schema {DATASET}")
         for table in LANDING_TABLES:
             columns = ", ".join(f"{column.name} {_SQL_TYPES[column.kind]}" for column in table.columns)
-            connection.execute(f"create table {table_name(table)} ({columns})")
+            connection.execute(f"create table {table_name(table)} ({columns}, _dlt_load_id text)")
+        write_configuration(connection, DEFAULT, "duckdb")
         create_views(connection, relations)
         return {
             relation.name: [

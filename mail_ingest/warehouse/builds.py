@@ -114,6 +114,7 @@ class _Run:
             execute(f"create schema if not exists {relation.schema}")
             if not self._exists(relation):
                 self._create(relation)
+                execute(f"delete from {SCHEMA}.relations where name = ?", [relation.name])
         for relation in self._tables:
             columns = ", ".join(relation.changes_by)
             if columns:

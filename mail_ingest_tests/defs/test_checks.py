@@ -168,6 +168,11 @@ def test_a_broken_warehouse_fails(check: str, statement: str, rows: int, warehou
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute(statement)
+    if check.startswith("mail/"):
+        # no load brought the change, so nothing but a full build takes it in
+        engine = Engine(load_settings())
+        engine.build_analyst_tables(is_full=True)
+        engine.close()
 
     evaluation = _run(check)
 

@@ -13,6 +13,7 @@ import pytest
 
 from mail_ingest.definitions import build_definitions
 from mail_ingest.errors import ConfigError
+from mail_ingest.warehouse.marts import load_relations
 
 PROJECT = Path(__file__).parents[2]
 GROUPS = {
@@ -26,19 +27,30 @@ GROUPS = {
         "gmail/messages",
     ],
     "staging": [
+        "mail_staging/accounts",
         "mail_staging/attachments",
+        "mail_staging/fetch_failures",
+        "mail_staging/label_events",
         "mail_staging/labels",
-        "mail_staging/message_labels",
         "mail_staging/message_states",
         "mail_staging/messages",
         "mail_staging/recipients",
+        "mail_staging/sync_runs",
     ],
     "analyst_tables": [
+        "mail/account_health",
         "mail/attachments",
+        "mail/business_calendar",
+        "mail/contacts",
+        "mail/daily_mailbox",
+        "mail/label_intervals",
         "mail/labels",
         "mail/message_labels",
+        "mail/message_lifecycle",
         "mail/messages",
         "mail/recipients",
+        "mail/sync_history",
+        "mail/thread_responses",
         "mail/threads",
     ],
 }
@@ -108,19 +120,23 @@ def test_every_asset_says_what_it_is(key: str) -> None:
     schema = node.metadata["dagster/column_schema"]
 
     assert (node.description or "").startswith("One row per ")
-    assert "\n\nKey: account_id" in (node.description or "")
+    first = "day" if key == "mail/business_calendar" else "account_id"
+    assert f"\n\nKey: {first}" in (node.description or "")
     assert node.owners == ["team:data-engineering"]
-    assert node.kinds == ({"gmail", "dlt", "duckdb"} if key.startswith("gmail/") else {"sql", "duckdb", "view"})
+    is_table = any(f"mail/{relation.short_name}" == key and relation.is_table for relation in load_relations())
+    of_relations = {"sql", "duckdb", "table" if is_table else "view"}
+    assert node.kinds == ({"gmail", "dlt", "duckdb"} if key.startswith("gmail/") else of_relations)
     assert node.metadata["dagster/relation_identifier"] == key.replace("/", ".")
     columns = {column.name: column for column in schema.columns}
-    assert next(iter(columns)) == "account_id"
-    assert not columns["account_id"].constraints.nullable
+    assert next(iter(columns)) == first
+    assert not columns[first].constraints.nullable
     assert [name for name, column in columns.items() if not column.description] == []
     assert {column.type for column in columns.values()} <= {
         "text",
         "json",
         "bigint",
         "boolean",
+        "date",
         "timestamptz",
         "double precision",
     }

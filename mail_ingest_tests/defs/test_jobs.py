@@ -196,7 +196,7 @@ def test_sync_runs_say_who_started_them(
         assert connection.execute("select triggered_by from gmail.sync_runs").fetchall() == [(word,)]
 
 
-def test_the_analyst_job_builds_every_view_and_runs_every_check_of_sql(
+def test_the_analyst_job_builds_every_table_and_view_and_runs_every_check_of_sql(
     engine: Engine, box: Mailbox, dagster: Dagster
 ) -> None:
     box.generate(30, seed=51)

@@ -2,6 +2,7 @@
 -- key: account_id, message_id, part_id
 -- reads: gmail.attachments
 -- refresh: view
+-- column load_id: load package that wrote the row; null where none did.
 select
     account_id,
     message_id,

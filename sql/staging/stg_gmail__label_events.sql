@@ -2,6 +2,7 @@
 -- key: account_id, history_id, message_id, label_id, action
 -- reads: gmail.label_events
 -- refresh: view
+-- column load_id: load package that wrote the row; null where none did.
 select
     account_id,
     history_id,

@@ -2,6 +2,7 @@
 -- key: account_id, label_id
 -- reads: gmail.labels
 -- refresh: view
+-- column load_id: load package that wrote the row; null where none did.
 select
     account_id,
     label_id,

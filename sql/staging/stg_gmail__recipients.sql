@@ -2,6 +2,7 @@
 -- key: account_id, message_id, kind, position
 -- reads: gmail.message_recipients
 -- refresh: view
+-- column load_id: load package that wrote the row; null where none did.
 select
     account_id,
     message_id,
