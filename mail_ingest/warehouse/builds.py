@@ -29,6 +29,8 @@ from mail_ingest.warehouse.marts import Relation, comment
 logger = logging.getLogger(__name__)
 
 SCHEMA = "mail_build"
+#: What DuckDB may take for a build; more is put on disk. Half of it is too little for the names of a million recipients.
+_MEMORY = "512MB"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,15 @@ class AnalystTables:
 
     def build_within(self, connection: Connection, *, is_full: bool = False) -> Build:
         """The build, for a caller who has begun a transaction."""
-        return _Run(connection, self.relations, self.configuration, self.dialect).run(is_full=is_full)
+        run = _Run(connection, self.relations, self.configuration, self.dialect)
+        if self.dialect != "duckdb":
+            return run.run(is_full=is_full)
+        [limit] = connection.execute("select current_setting('memory_limit')").fetchone()
+        connection.execute(f"set memory_limit = '{_MEMORY}'")
+        try:
+            return run.run(is_full=is_full)
+        finally:
+            connection.execute(f"set memory_limit = '{limit}'")
 
     def _in_transaction(self, connection: Connection, *, is_full: bool) -> Build:
         connection.execute("begin")
@@ -262,15 +272,24 @@ class _Run:
         self._changed[relation.name] = self._changed.get(relation.name, 0) + count
 
     def _hand_on(self, relation: Relation) -> None:
-        columns = ", ".join(relation.changes_by)
+        """Gives the tables that change from this one the keys that stand in its rows now. One pass over the table for each
+        set of columns that is asked for, and none where the changed keys themselves tell."""
+        readers: dict[tuple[str, ...], list[Relation]] = {}
         for reader in self._tables:
             for source in reader.changes_from:
-                if source.name == relation.name:
-                    named = ", ".join(source.columns)
-                    self._add(
-                        reader,
-                        f"select distinct {named} from {relation.name} where ({columns}) in (select {columns} from changed_keys)",
-                    )
+                if source.name == relation.name and reader.name not in self._full:
+                    readers.setdefault(source.columns, []).append(reader)
+        columns = ", ".join(relation.changes_by)
+        for wanted, found in readers.items():
+            named = ", ".join(wanted)
+            select = f"select distinct {named} from changed_keys"
+            if not set(wanted) <= set(relation.changes_by):
+                rows = f"from {relation.name} where ({columns}) in (select {columns} from changed_keys)"
+                self._connection.execute("drop table if exists handed_on")
+                self._connection.execute(f"create temporary table handed_on as select distinct {named} {rows}")
+                select = f"select {named} from handed_on"
+            for reader in found:
+                self._add(reader, select)
 
     def _lost_rows(self, relation: Relation, mirror: str, condition: str, rows: Mapping[str, int]) -> bool:
         """Collects the keys of rows that stand in a table and no longer in the view that it mirrors.

@@ -28,7 +28,8 @@ def test_syncs_are_numbered_from_the_newest_and_timed(database: Database) -> Non
     )
 
     assert database.rows(
-        "select run_number, run_id, outcome, error_class, duration_seconds, units, waited_seconds from mail.sync_history order by 1"
+        "select run_number, run_id, outcome, error_class, duration_seconds, units, waited_seconds "
+        "from mail.sync_history order by 1"
     ) == [(1, "r2", "failed", "ServerError", 0, 0, None), (2, "r1", "success", None, 60, 10, 2.5)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_holidays_have_no_business_hours(database: Database) -> None:
     _thread(database, ("2026-03-02 15:00", "bo@partner.example", "INBOX"), ("2026-03-04 09:00", ADA, "SENT"))
     assert database.rows("select business_seconds from mail.thread_responses") == [(3600 + 8 * 3600 + 3600,)]
 
-    database.connection.execute("insert into mail_config.holidays values (?, ?)", [datetime.date(2026, 3, 3), "Fair"])
+    database.connection.execute("insert into mail_config.holidays values (?, ?)", [dt.date(2026, 3, 3), "Fair"])
     build = database.build()
     assert database.rows("select business_seconds from mail.thread_responses") == [(3600 + 3600,)]
     assert {"mail.business_calendar", "mail.thread_responses"} <= set(build.full)
