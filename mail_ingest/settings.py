@@ -135,10 +135,12 @@ def _warehouse(url: str, home: Path) -> str:
     if url.startswith("duckdb:///"):
         path = Path(url.removeprefix("duckdb:///")).expanduser().absolute()
         stem = path.stem.lower()
-        if stem in {"gmail", "mail", "mail_ingest", "mail_staging"} or stem.startswith("gmail_staging_"):
+        if stem in {"gmail", "mail", "mail_build", "mail_config", "mail_ingest", "mail_staging"} or stem.startswith(
+            "gmail_staging_"
+        ):
             raise ConfigError(
                 f"MAIL_INGEST_WAREHOUSE names the file {path.name}: its stem must differ from the schemas gmail, mail, "
-                "mail_staging and mail_ingest, because DuckDB names the database after the file; rename the file"
+                "mail_build, mail_config, mail_staging and mail_ingest, because DuckDB names the database after the file; rename the file"
             )
         return f"duckdb:///{path}"
     if url.startswith(("postgresql://", "postgres://")):

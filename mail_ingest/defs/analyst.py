@@ -28,7 +28,7 @@ def _asset(relation: Relation) -> dg.AssetsDefinition:
                 with engine.warehouse.open() as connection:
                     create_views(connection, [relation])
             counts = engine.queries.row_counts([relation.name])
-        metadata: dict[str, object] = {"dagster/row_count": counts[relation.name]}
+        metadata: dict[str, int | bool] = {"dagster/row_count": counts[relation.name]}
         if relation.is_table:
             metadata["built_in_full"] = relation.name in done.full
             metadata["changed_keys"] = done.changed.get(relation.name, 0)

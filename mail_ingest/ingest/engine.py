@@ -87,6 +87,7 @@ class Engine:
         self._clock = clock
         self._sleep = sleep
         self._knows_todays_units = False
+        self._has_built = False
         self.spool_folder = settings.home / "spool"
 
     def _prepare(self, connection: Connection, dialect: Dialect) -> None:
@@ -172,8 +173,8 @@ class Engine:
             run = self._sync_account(account, options, on_progress)
             runs.append(run)
             on_done(run)
-        if any(run.changed_anything or run.is_recorded for run in runs):
-            self._build_analyst_tables()
+        if not self._has_built or any(run.changed_anything or run.is_recorded for run in runs):
+            self.keep_analyst_tables()
         return runs
 
     def build_analyst_tables(self, *, is_full: bool = False) -> Build:
@@ -183,10 +184,16 @@ class Engine:
                 return self.analyst_tables.rebuild(connection)
             return self.analyst_tables.build(connection)
 
-    def _build_analyst_tables(self) -> None:
-        """The build at the end of a sync. What was synced stays whatever happens, and the next build makes up for this one."""
+    def keep_analyst_tables(self) -> None:
+        """The build after something landed, and once in every process: an earlier one may have died between the two.
+
+        Raises nothing: what landed stays whatever happens, and the next build makes up for this one.
+        """
+        if not self.warehouse.exists:
+            return
         try:
             self.build_analyst_tables()
+            self._has_built = True
         except (BusyError, WarehouseError) as error:
             logger.warning("the analyst tables wait for the next sync or materialization: %s", error)
         except Exception as error:  # noqa: BLE001  a mistake of ours; its message may quote mail, its stack does not

@@ -77,6 +77,8 @@ def reparse_accounts(engine: Engine, accounts: Iterable[Account], on_progress: O
             logger.error("unexpected %s in the reparse of %s\n%s", type(error).__name__, account.account_id, stack)
             reparse.done.error = f"The reparse of {account.account_id} ended with an unexpected {type(error).__name__}."
         results.append(reparse.done)
+    if any(result.parsed for result in results):
+        engine.keep_analyst_tables()
     return results
 
 
