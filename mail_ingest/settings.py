@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from mail_ingest.errors import ConfigError
 
 GMAIL_URL = "https://gmail.googleapis.com"
+_SCHEMAS = ("gmail", "mail", "mail_build", "mail_config", "mail_ingest", "mail_staging")
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|::1)$")
 
@@ -135,12 +136,10 @@ def _warehouse(url: str, home: Path) -> str:
     if url.startswith("duckdb:///"):
         path = Path(url.removeprefix("duckdb:///")).expanduser().absolute()
         stem = path.stem.lower()
-        if stem in {"gmail", "mail", "mail_build", "mail_config", "mail_ingest", "mail_staging"} or stem.startswith(
-            "gmail_staging_"
-        ):
+        if stem in _SCHEMAS or stem.startswith("gmail_staging_"):
             raise ConfigError(
-                f"MAIL_INGEST_WAREHOUSE names the file {path.name}: its stem must differ from the schemas gmail, mail, "
-                "mail_build, mail_config, mail_staging and mail_ingest, because DuckDB names the database after the file; rename the file"
+                f"MAIL_INGEST_WAREHOUSE names the file {path.name}: its stem must differ from the schemas "
+                f"{', '.join(_SCHEMAS)}, because DuckDB names the database after the file; rename the file"
             )
         return f"duckdb:///{path}"
     if url.startswith(("postgresql://", "postgres://")):
