@@ -19,6 +19,7 @@ import zstandard
 from mail_ingest.ingest import Engine, SyncOptions, SyncRun
 from mail_ingest.simulator import Mailbox
 from mail_ingest.warehouse.connection import Connection
+from mail_ingest.warehouse.marts import load_relations
 from mail_ingest_tests.postgres import connected, execute, with_database
 
 
@@ -169,3 +170,22 @@ def assert_true_to_gmail(engine: Engine, box: Mailbox) -> None:
     """State and content."""
     assert_states_equal(engine, box)
     assert_contents_equal(engine, box)
+
+
+def assert_analyst_tables_are_built(engine: Engine) -> None:
+    """The analyst tables hold what a full build gives, and something at all."""
+    tables = [relation for relation in load_relations() if relation.is_table]
+
+    def digests() -> dict[str, tuple[int, int]]:
+        with engine.warehouse.open() as connection:
+            return {
+                relation.name: connection.execute(
+                    f"select count(*), sum(hash({', '.join(relation.columns)})) from {relation.name}"
+                ).fetchone()
+                for relation in tables
+            }
+
+    built = digests()
+    engine.build_analyst_tables(is_full=True)
+    assert built == digests()
+    assert built["mail.messages"][0] > 0

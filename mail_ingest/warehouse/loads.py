@@ -37,7 +37,7 @@ def compare_loads(connection: Connection, schema: str, tables: Sequence[str], di
     execute(f"create temporary table present_loads as select * from {schema}.loads limit 0")
     for table in tables:
         if dialect == "postgres":
-            execute(f"create index if not exists {table.split('.')[1]}_load_id on {table} (_dlt_load_id)")
+            _index(connection, *table.split("."))
         execute(
             f"insert into present_loads select '{table}', coalesce(_dlt_load_id, ''), count(*) "
             f"from {table} group by _dlt_load_id"
@@ -57,6 +57,14 @@ def compare_loads(connection: Connection, schema: str, tables: Sequence[str], di
     ).fetchall()
     rows = dict(execute("select table_name, cast(sum(row_count) as bigint) from present_loads group by 1").fetchall())
     return Loads({table: rows.get(table, 0) for table in tables}, frozenset(row[0] for row in shrunk))
+
+
+def _index(connection: Connection, schema: str, table: str) -> None:
+    """Indexes a landing table by load, once. `if not exists` would keep loads waiting each time, until the build is done."""
+    name = f"{table}_load_id"
+    asked = "select 1 from pg_indexes where schemaname = ? and indexname = ?"
+    if connection.execute(asked, [schema, name]).fetchone() is None:
+        connection.execute(f"create index {name} on {schema}.{table} (_dlt_load_id)")
 
 
 def remember_loads(connection: Connection, schema: str) -> None:

@@ -170,4 +170,7 @@ CRASHES = [
         Point("mail_ingest.accounts.registry:Registry.sync_finished"),
         long_lost=True,
     ),
+    Crash("all loaded, analyst tables not built", "later", Point("mail_ingest.warehouse.builds:AnalystTables.build")),
+    Crash("inside the build", "later", Point("mail_ingest.warehouse.builds:_Run._replace", nth=4)),
+    Crash("analyst tables built", "first", Point("mail_ingest.warehouse.builds:AnalystTables.build", when="after")),
 ]

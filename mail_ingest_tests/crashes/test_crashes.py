@@ -16,7 +16,7 @@ from mail_ingest.warehouse.connection import Dialect
 from mail_ingest_tests.crashes.child import PACK_MESSAGES, lose_working_folder, sync_in_process
 from mail_ingest_tests.crashes.conftest import Scenario, doubled_rows, rows_of
 from mail_ingest_tests.crashes.points import CRASHES, Crash
-from mail_ingest_tests.truth import assert_true_to_gmail, sync
+from mail_ingest_tests.truth import assert_analyst_tables_are_built, assert_true_to_gmail, sync
 
 #: Answers that are on their way, or wait for the parser, when a process dies: two for each request in flight.
 _IN_FLIGHT = 20
@@ -89,6 +89,7 @@ def _kill_and_recover(
     assert list((home / "dlt").rglob("*.parquet")) == [], "mail is left in the working folder"
     engine = Engine(load_settings({**os.environ, **environment}), wait_s=5.0)
     assert_true_to_gmail(engine, scenario.box)
+    assert_analyst_tables_are_built(engine)
     assert engine.registry.get(scenario.box.address).last_outcome == "success"
     gmail.reset_ledger()
     sync(engine)
