@@ -170,6 +170,10 @@ class _Run:
         self._connection.execute(f"insert into {relation.name} ({columns}) {relation.select}")
         comment(self._connection, relation, "table")
         if self._dialect == "postgres":
+            for indexed in relation.indexes:
+                # named by its columns, so that a table which stays gets those that its file has gained
+                name = f"{relation.short_name}_{hashlib.sha256(indexed.encode()).hexdigest()[:8]}"
+                self._connection.execute(f"create index if not exists {name} on {relation.name} ({indexed})")
             self._connection.execute(f"analyze {relation.name}")
         self._connection.execute("delete from mail_build.relations where name = ?", [relation.name])
         self._connection.execute("insert into mail_build.relations values (?, ?)", [relation.name, digest])
@@ -193,8 +197,6 @@ class _Run:
         comment(self._connection, relation, "table")
         if self._dialect == "postgres":
             execute(f"alter table {relation.name} add primary key ({', '.join(relation.key)})")
-            for columns in relation.indexes:
-                execute(f"create index on {relation.name} ({columns})")
 
     def _has_the_columns(self, relation: Relation) -> bool:
         execute = self._connection.execute

@@ -292,3 +292,18 @@ def test_a_stored_moment_does_not_depend_on_the_session(database: Database) -> N
     assert database.rows("select cast(received_on as varchar), internal_date from mail.messages") == [
         ("2026-03-03", at("2026-03-02 23:30"))
     ]
+
+
+def test_postgres_has_the_indexes_that_the_files_name_and_gives_them_to_tables_that_stay(database: Database) -> None:
+    if database.dialect != "postgres":
+        pytest.skip("DuckDB's tables have no indexes")
+    declared = {relation.name: len(relation.indexes) + 1 for relation in load_relations() if relation.is_table}
+    asked = "select schemaname || '.' || tablename, count(*) from pg_indexes where schemaname = 'mail' group by 1"
+    assert dict(database.rows(asked)) == declared
+
+    for (name,) in database.rows(
+        "select indexname from pg_indexes where schemaname = 'mail' and indexname not like '%_pkey'"
+    ):
+        database.connection.execute(f"drop index mail.{name}")
+    database.rebuild()
+    assert dict(database.rows(asked)) == declared

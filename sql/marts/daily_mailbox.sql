@@ -12,7 +12,8 @@
 -- column archived_count: messages observed to have left the inbox other than into trash or spam, for the first time.
 -- column deleted_count: messages whose deletion was observed.
 -- column unread_count: messages unread at the end of the day by what was observed until then; 0 before the first sync.
-with messages as (
+-- not materialized: Postgres would write a million rows to disk to read them twice; so it reads indexes alone
+with messages as not materialized (
     select
         account_id,
         received_on,
@@ -22,7 +23,7 @@ with messages as (
     from mail.messages
 ),
 
-intervals as (
+intervals as not materialized (
     select
         account_id,
         label_id,
@@ -32,7 +33,7 @@ intervals as (
     from mail.label_intervals
 ),
 
-lifecycles as (
+lifecycles as not materialized (
     select
         account_id,
         archived_at

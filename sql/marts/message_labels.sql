@@ -5,7 +5,7 @@
 -- changes by: account_id, message_id
 -- changes from: mail.messages
 -- changes through: mail_staging.labels on account_id, label_id
--- index: account_id, label_id
+-- index: account_id, label_id, is_deleted, is_unread
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column label_id: Gmail's id of the label.

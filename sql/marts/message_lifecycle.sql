@@ -4,7 +4,7 @@
 -- refresh: incremental
 -- changes by: account_id, thread_id
 -- changes from: mail.messages; mail.label_intervals
--- index: account_id, thread_id; account_id, received_at desc
+-- index: account_id, thread_id; account_id, received_at desc; account_id, archived_at
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column thread_id: Gmail's id of the thread.

@@ -5,7 +5,7 @@
 -- changes by: account_id, message_id
 -- changes from: mail_staging.message_states; mail_staging.messages
 -- mirrors: mail_staging.message_states; mail_staging.messages where has_content
--- index: account_id, internal_date desc; account_id, thread_id
+-- index: account_id, internal_date desc; account_id, thread_id; account_id, received_on, is_sent, is_draft, deleted_at, has_content
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column thread_id: Gmail's id of the thread.
