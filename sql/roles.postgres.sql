@@ -1,8 +1,9 @@
 -- Roles for a Postgres warehouse, each with the least that it needs. Run once as the owner of the database, connected to
 -- it, before the first sync; running it again changes nothing.
 --
--- mail_ingest_loader: what the product runs as. It makes the schemas gmail, mail_staging, mail, mail_ingest and one
---   gmail_staging_* per pipeline, and owns what is in them. It reads and writes nothing else.
+-- mail_ingest_loader: what the product runs as. It makes the schemas gmail, mail_staging, mail, mail_build, mail_config,
+--   mail_ingest and one gmail_staging_* per pipeline, and owns what is in them. It reads and writes nothing else,
+--   temporary tables apart.
 -- mail_ingest_reader: for people and dashboards. It reads the analyst tables of the schema mail, those to come included;
 --   it sees neither the landing tables nor the staging ones, and writes nothing.
 --
@@ -19,7 +20,7 @@ begin
     end if;
     -- nobody connects by default any more
     execute format('revoke all on database %I from public', current_database());
-    execute format('grant connect, create on database %I to mail_ingest_loader', current_database());
+    execute format('grant connect, create, temporary on database %I to mail_ingest_loader', current_database());
     execute format('grant connect on database %I to mail_ingest_reader', current_database());
     -- to make a schema for the loader, and to set its default privileges, one has to be a member of it
     execute format('grant mail_ingest_loader to %I', current_user);

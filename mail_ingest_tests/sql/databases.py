@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import psycopg2
-
 from mail_ingest.settings import parse_business_hours
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES
 from mail_ingest.warehouse.builds import AnalystTables, Build
 from mail_ingest.warehouse.configuration import Configuration
+from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.marts import load_relations
 from mail_ingest.warehouse.schema import prepare_schema
 
@@ -21,40 +20,10 @@ HOURS = "Mon-Fri 09:00-17:00 Europe/Berlin"
 _TABLES = {table.name: table for table in LANDING_TABLES}
 
 
-class PostgresConnection:
-    """psycopg2 with DuckDB's manners: one `execute`, question marks, explicit transactions."""
-
-    def __init__(self, url: str) -> None:
-        self.raw = psycopg2.connect(url)
-        self.raw.autocommit = True
-        self._cursor = self.raw.cursor()
-        self.execute("set time zone 'UTC'")
-
-    def execute(self, query: str, parameters: Sequence[object] = ()) -> PostgresConnection:
-        if parameters:
-            self._cursor.execute(query.replace("%", "%%").replace("?", "%s"), list(parameters))
-        else:
-            self._cursor.execute(query)
-        return self
-
-    def fetchone(self) -> Any:
-        return self._cursor.fetchone()
-
-    def fetchall(self) -> Any:
-        return self._cursor.fetchall()
-
-    @property
-    def description(self) -> Any:
-        return self._cursor.description
-
-    def close(self) -> None:
-        self.raw.close()
-
-
 class Database:
     """One warehouse under test. `load` stands for a dlt load: rows replace those of the same key, and carry its id."""
 
-    def __init__(self, connection: Any, dialect: str) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self.connection = connection
         self.dialect = dialect
         self.configuration = Configuration(parse_business_hours(HOURS))
@@ -66,7 +35,7 @@ class Database:
         return AnalystTables(load_relations(), self.configuration, self.dialect)
 
     def prepare(self) -> None:
-        prepare_schema(self.connection, DATASET, LANDING_TABLES, self.tables)
+        prepare_schema(self.connection, self.dialect, DATASET, LANDING_TABLES, self.tables)
 
     def configure(self, hours: str | None = None, internal_domains: tuple[str, ...] = ()) -> None:
         """What another environment would set."""

@@ -29,7 +29,7 @@ _NOT_FOR_READERS = (
     "create table mail.mine (a int)",
     "create table public.mine (a int)",
     "create schema mine",
-    "drop view mail.threads",
+    "drop table mail.threads",
     "update mail_staging.labels set name = 'x'",
     "delete from gmail.messages",
 )

@@ -7,7 +7,8 @@ select
     account_id,
     message_id,
     thread_id,
-    cast(label_ids as varchar) as label_ids,
+    -- jsonb writes a blank between two ids, json does not
+    replace(cast(label_ids as varchar), '", "', '","') as label_ids,
     is_deleted,
     deleted_at,
     first_seen_at,
