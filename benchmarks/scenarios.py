@@ -53,6 +53,9 @@ def throughput(sizes: Sizes) -> list[Figure]:
                     if kind == "product":
                         measured = run_worker("sync", env)
                         _expect(measured["contents_stored"], messages, "messages were stored")
+                        # the floor has no analyst tables
+                        measured["cpu_s"] -= measured["build_cpu_s"]
+                        measured["wall_s"] -= measured["build_wall_s"]
                     else:
                         measured = run_worker("floor", env, folder=str(folder), archive="archive" in kind)
                         _expect(measured["messages"], messages, "messages were stored")
@@ -94,6 +97,11 @@ def throughput(sizes: Sizes) -> list[Figure]:
         info("product: client CPU a message", milliseconds("product", "cpu_s"), "ms"),
         info("floor: client CPU a message", milliseconds("floor", "cpu_s"), "ms"),
         info("floor with archive: client CPU a message", milliseconds("floor with archive", "cpu_s"), "ms"),
+        info(
+            "product: client CPU a message for the analyst tables, left out above",
+            milliseconds("product", "build_cpu_s"),
+            "ms",
+        ),
         info("product: messages a second", messages / middle("product", "wall_s"), "/s"),
         info("server: CPU a message, left out above", milliseconds("product", "server_s"), "ms"),
         info("product: imports, once", middle("product", "imports_cpu_s"), "CPU-s"),

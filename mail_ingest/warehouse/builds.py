@@ -29,8 +29,9 @@ from mail_ingest.warehouse.marts import Relation, comment
 logger = logging.getLogger(__name__)
 
 SCHEMA = "mail_build"
-#: What DuckDB may take for a build; more is put on disk. Measured: enough for tables of a million messages in full.
-_MEMORY = "512MB"
+#: What DuckDB may take for a build; more is put on disk. Measured: enough for full builds of 50,000 and of a million.
+_LEAST_MEMORY = 128_000_000
+_MEMORY_PER_MESSAGE = 512
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class AnalystTables:
         if self.dialect != "duckdb":
             return run.run(is_full=is_full)
         [limit] = connection.execute("select current_setting('memory_limit')").fetchone()
-        connection.execute(f"set memory_limit = '{_MEMORY}'")
+        [messages] = connection.execute("select count(*) from mail_staging.message_states").fetchone()
+        connection.execute(f"set memory_limit = '{max(_LEAST_MEMORY, _MEMORY_PER_MESSAGE * messages)}B'")
         try:
             return run.run(is_full=is_full)
         finally:
