@@ -16,7 +16,11 @@ from mail_ingest_tests.truth import assert_states_equal, assert_true_to_gmail, s
 
 def _die(engine: Engine, point: str, nth: int = 1, **options: object) -> None:
     """A sync in a process that dies at a point."""
-    left = run_in_child(lambda: engine.sync(engine.accounts(), SyncOptions(**options)) and "alive", Death(point, nth))  # type: ignore[arg-type]
+    left = run_in_child(
+        lambda: engine.sync(engine.accounts(), SyncOptions(**options)) and "alive",
+        Death(point, nth),
+        engine.warehouse.dialect,
+    )  # type: ignore[arg-type]
     assert left is None, "the process did not die"
 
 
