@@ -349,7 +349,7 @@ def test_a_run_without_accounts_says_how_to_add_one(engine: Engine, box: Mailbox
     [
         ("MAIL_INGEST_QUOTA", "lots", "MAIL_INGEST_QUOTA"),
         ("MAIL_INGEST_HTML", "nowhere", "MAIL_INGEST_HTML is 'nowhere'; it takes one of archive, warehouse"),
-        ("MAIL_INGEST_WAREHOUSE", "postgresql://someone:secret@db/mail", "this version loads DuckDB files only"),
+        ("MAIL_INGEST_WAREHOUSE", "postgresql://someone:secret@nowhere.invalid/mail", "nobody knows its host name"),
         ("MAIL_INGEST_ENV", "another", "belongs to the deployment 'local'"),
     ],
 )
