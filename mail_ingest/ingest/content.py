@@ -86,8 +86,10 @@ class ContentDrain:
         locks: Locks,
         spool_folder: Path,
         on_progress: OnProgress,
+        on_package: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pending`: every pipeline that may hold packages of the account's content, left by a process that died."""
+        """`pending`: every pipeline that may hold packages of the account's content, left by a process that died.
+        `on_package`: called between two packages, with no lock held."""
         self._client = client
         self._run = run
         self._options = options
@@ -100,6 +102,7 @@ class ContentDrain:
         self._locks = locks
         self._spool_folder = spool_folder
         self._on_progress = on_progress
+        self._on_package = on_package
         self._retry_failed_before = datetime.now(UTC) if options.is_asked_for else None
         self._dead_letters_left = None if options.scope.failed else failures.DEAD_LETTERS_PER_RUN
         self._total = 0
@@ -112,6 +115,7 @@ class ContentDrain:
         with lean_heap() as tidy:
             while self._one_package():
                 tidy()
+                self._on_package()
                 if self._packages % TIDY_PACKAGES == 0:
                     self._merge_row_groups()
                 time.sleep(TURN_S)

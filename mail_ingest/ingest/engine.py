@@ -48,6 +48,9 @@ from mail_ingest.warehouse.spool import Spool, remove_leftovers
 
 logger = logging.getLogger(__name__)
 
+#: Seconds between two builds of the analyst tables within one sync.
+BUILD_SECONDS = 240.0
+
 
 def _no_progress(progress: Progress) -> None:
     """Nobody is watching."""
@@ -88,6 +91,7 @@ class Engine:
         self._sleep = sleep
         self._knows_todays_units = False
         self._has_built = False
+        self._built_at = time.monotonic()
         self.spool_folder = settings.home / "spool"
 
     def _prepare(self, connection: Connection, dialect: Dialect) -> None:
@@ -194,11 +198,17 @@ class Engine:
         try:
             self.build_analyst_tables()
             self._has_built = True
+            self._built_at = time.monotonic()
         except (BusyError, WarehouseError) as error:
             logger.warning("the analyst tables wait for the next sync or materialization: %s", error)
         except Exception as error:  # noqa: BLE001  a mistake of ours; its message may quote mail, its stack does not
             stack = "".join(traceback.format_tb(error.__traceback__))
             logger.error("unexpected %s in the build of the analyst tables\n%s", type(error).__name__, stack)
+
+    def _keep_analyst_tables_now_and_then(self) -> None:
+        """A long drain takes hours: people should see what it has brought so far."""
+        if time.monotonic() - self._built_at >= BUILD_SECONDS:
+            self.keep_analyst_tables()
 
     def _count_todays_units(self) -> None:
         """Tells the governor what earlier processes have spent of the project's day, as far as `sync_runs` knows: looks
@@ -299,6 +309,7 @@ class Engine:
             locks=self.locks,
             spool_folder=self.spool_folder,
             on_progress=on_progress,
+            on_package=self._keep_analyst_tables_now_and_then,
         )
         if options.months:
             newest_first = sorted(options.months, reverse=True)

@@ -23,7 +23,7 @@ from mail_ingest_tests.truth import assert_true_to_gmail
 _READER = """
 import sys, duckdb
 with duckdb.connect(sys.argv[1], read_only=True) as connection:
-    print(connection.sql("select count(*), count(*) filter (where has_content) from mail.messages").fetchone())
+    print(connection.sql("select (select count(*) from gmail.message_states), (select count(*) from gmail.messages)").fetchone())
 """
 _HOLDS_AND_FORKS = """
 import os, sys, time

@@ -30,6 +30,25 @@ def test_content_equals_the_mailbox_byte_for_byte(engine: Engine, box: Mailbox) 
     assert_true_to_gmail(engine, box)
 
 
+def test_people_see_what_a_long_drain_has_brought_so_far(
+    engine: Engine, box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mail_ingest.ingest.content.PACKAGE_MESSAGES", 10)
+    monkeypatch.setattr("mail_ingest.ingest.engine.BUILD_SECONDS", 0.0)
+    box.generate(30, seed=21)
+    seen = []
+
+    def look() -> None:
+        with engine.warehouse.open() as connection:
+            seen.append(connection.execute("select count(*) from mail.messages where has_content").fetchone()[0])
+
+    gmail.before("messages.get", look, times=1, after=25)
+
+    sync(engine)
+
+    assert seen == [20]
+
+
 def test_content_is_bought_once(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
     box.generate(60, seed=21)
     sync(engine)
