@@ -36,16 +36,21 @@ def fail(text: str) -> None:
     sys.stderr.write(f"mail-ingest: {text}\n")
 
 
-def print_table(columns: list[str], rows: list[list[str]]) -> None:
+def make_table(columns: list[str], rows: list[list[str]]) -> Table:
     """Plain aligned columns. Values are shown as text, whatever control characters they hold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_printable(value) for value in row))
+    return table
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Prints plain aligned columns."""
     # a pipe has no width: lines that were folded at 80 columns could not be searched
     width = None if sys.stdout.isatty() else 500
-    Console(highlight=False, markup=False, width=width).print(table)
+    Console(highlight=False, markup=False, width=width).print(make_table(columns, rows))
 
 
 def _printable(text: str) -> str:

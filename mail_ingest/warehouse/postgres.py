@@ -18,7 +18,7 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from mail_ingest.errors import WarehouseError
+from mail_ingest.errors import ConfigError, WarehouseError
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.advisory import AdvisoryLocks
 from mail_ingest.warehouse.connection import Connection, Cursor, Prepare, Result, Warehouse
@@ -186,6 +186,16 @@ def _execute(cursor: psycopg2.extensions.cursor, query: str, parameters: Any) ->
     else:
         cursor.execute(query)
     return cursor
+
+
+def fill_in(cursor: psycopg2.extensions.cursor, query: str, parameters: Sequence[Any]) -> str:
+    """The query with its `?` replaced by quoted values. Raises ConfigError unless there are as many of them."""
+    if not parameters:
+        return query
+    try:
+        return str(cursor.mogrify(_QUOTED_OR_SPECIAL.sub(_placeholder, query), list(parameters)).decode())
+    except (IndexError, TypeError, psycopg2.ProgrammingError):
+        raise ConfigError("The query has more or fewer parameters than values were given.") from None
 
 
 def _placeholder(found: re.Match[str]) -> str:
