@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import adbc_driver_manager
+import psycopg2
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import make_dsn
@@ -52,7 +53,7 @@ class PostgresReader:
     def run(self, sql: str, parameters: Sequence[Any]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The columns of one statement, and its rows, read as they are taken."""
         self._opened_at = time.monotonic()
-        with self._server.borrow() as connection, connection.cursor() as cursor:
+        with self._errors(), self._server.borrow() as connection, connection.cursor() as cursor:
             # asked of the catalog, which every user may read
             cursor.execute("select 1 from pg_namespace where nspname = 'mail'")
             if cursor.fetchone() is None:
@@ -105,8 +106,8 @@ class PostgresReader:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (adbc_driver_manager.Error, pa.ArrowException) as error:
-            state = getattr(error, "sqlstate", None) or ""
+        except (adbc_driver_manager.Error, psycopg2.Error, pa.ArrowException) as error:
+            state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
             found = _MESSAGE.search(str(error))
             words = found[1] if found else ""
             if state[:2] == _READ_ONLY:

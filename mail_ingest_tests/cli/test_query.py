@@ -31,6 +31,23 @@ pytestmark = pytest.mark.warehouses("duckdb", "postgres")
 
 Query = Callable[..., subprocess.CompletedProcess[str]]
 PLANTED = "planted-subject"
+_DIES = """
+import os, signal, sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+connection.execute("create table mail.left_behind as select 7 as number")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+_PEAK = """
+import re, sys
+from pathlib import Path
+from mail_ingest.cli import main
+try:
+    main()
+finally:
+    # getrusage would tell of the process that started this one as well
+    peak_kb = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+    print(int(peak_kb) // 1024, file=sys.stderr)
+"""
 _HOLDS = """
 import sys, time, duckdb
 connection = duckdb.connect(sys.argv[1])
@@ -297,3 +314,66 @@ def test_a_role_that_may_only_read_can_ask(synced: Engine, environment: dict[str
             pytest.fail("it was answered")
     finally:
         execute(warehouse_url, "drop owned by asks_only", "drop role asks_only")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak")
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_large_answer_takes_bounded_memory(
+    synced: Engine, environment: dict[str, str], tmp_path: Path, form: str, record_property: Callable[..., None]
+) -> None:
+    days = "select repeat('word ', 200) as words from mail.business_calendar cross join (values {}) as times (a)"
+
+    def peak_mb(times: int) -> int:
+        sql = days.format(", ".join(f"({number})" for number in range(times)))
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, "query", sql, "--format", form, "--output", "answer"],
+            env={**os.environ, **environment},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(done.stderr.split()[-1])
+
+    small, large = peak_mb(1), peak_mb(10)
+
+    record_property("figure", f"query --format {form}: peak {small} MB for 26 MB of rows, {large} MB for 260 MB")
+    assert large - small < 80
+
+
+def test_a_pipe_that_closes_early_is_no_error(synced: Engine, environment: dict[str, str], tmp_path: Path) -> None:
+    sql = "select repeat('word ', 200) as words from mail.business_calendar"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mail_ingest.cli", "query", sql, "--format", "csv"],
+        env={**os.environ, **environment},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == '"words"\n'
+    process.stdout.close()
+
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
+@pytest.mark.warehouses("duckdb")
+def test_a_file_whose_writer_was_killed_is_read_as_it_was_committed(synced: Engine) -> None:
+    path = str(synced.settings.duckdb_path)
+    died = subprocess.run([sys.executable, "-c", _DIES, path], check=False)
+    assert died.returncode == -9
+    assert Path(f"{path}.wal").exists()
+
+    with ask(synced.settings, "select number from mail.left_behind") as answer:
+        assert answer.table().to_pylist() == [{"number": 7}]
+    assert Path(f"{path}.wal").exists(), "the reader wrote to the warehouse"
+
+
+@pytest.mark.warehouses("duckdb")
+def test_importing_the_package_imports_neither_pandas_nor_arrow(warehouse_url: str) -> None:
+    code = "import sys, mail_ingest.warehouse; print({'pandas', 'pyarrow', 'duckdb'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
