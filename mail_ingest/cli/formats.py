@@ -14,6 +14,7 @@ import pyarrow.parquet
 from rich.console import Console
 
 from mail_ingest.cli.output import make_table
+from mail_ingest.errors import ConfigError
 from mail_ingest.warehouse.reading import Answer
 
 TABLE_ROWS = 200
@@ -55,6 +56,10 @@ def write_json(answer: Answer, target: IO[bytes]) -> None:
 
 
 def write_parquet(answer: Answer, target: IO[bytes]) -> None:
+    """Raises ConfigError for a column that Parquet has no type for."""
+    for field in answer.schema:
+        if pa.types.is_interval(field.type):
+            raise ConfigError(f"Parquet has no intervals; cast the column {field.name!r} to a number or a text")
     with pa.parquet.ParquetWriter(target, answer.schema, compression="zstd") as writer:
         for batch in answer.batches():
             writer.write_batch(batch)

@@ -140,6 +140,17 @@ def test_a_table_ends_after_200_rows_and_says_how_many_are_left(query: Query, sy
     assert "5,050 more rows" in done.stdout.splitlines()[-1]
 
 
+def test_intervals_are_written_as_text_and_refused_by_parquet(query: Query, synced: Engine, tmp_path: Path) -> None:
+    sql = "select interval '1 day' as apart"
+
+    assert query(sql, "--format", "csv").stdout.splitlines()[0] == '"apart"'
+    assert "apart" in json.loads(query(sql, "--format", "json").stdout)[0]
+    refused = query(sql, "--format", "parquet", "--output", "answer.parquet")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "cast the column 'apart'" in refused.stderr
+    assert list(tmp_path.glob("*answer*")) == []
+
+
 def test_sql_is_read_from_standard_input(query: Query, synced: Engine) -> None:
     done = query("-", "--format", "json", stdin="select count(*) as messages -- all of them\nfrom mail.messages;\n")
 
