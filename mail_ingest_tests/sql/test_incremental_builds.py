@@ -294,9 +294,8 @@ def test_a_stored_moment_does_not_depend_on_the_session(database: Database) -> N
     ]
 
 
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
 def test_postgres_has_the_indexes_that_the_files_name_and_gives_them_to_tables_that_stay(database: Database) -> None:
-    if database.dialect != "postgres":
-        pytest.skip("DuckDB's tables have no indexes")
     declared = {relation.name: len(relation.indexes) + 1 for relation in load_relations() if relation.is_table}
     asked = "select schemaname || '.' || tablename, count(*) from pg_indexes where schemaname = 'mail' group by 1"
     assert dict(database.rows(asked)) == declared

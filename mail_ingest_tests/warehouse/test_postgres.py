@@ -219,7 +219,7 @@ def broken_urls(warehouse_url: str, postgres: str) -> Iterator[dict[str, str]]:
         "nobody answers": f"postgresql://postgres:{_SECRET}@127.0.0.1:1/mail",
         "no socket": f"postgresql://postgres:{_SECRET}@localhost/mail?host=/nowhere",
         "no host": f"postgresql://postgres:{_SECRET}@nowhere.invalid/mail",
-        "no database": with_user(with_database(warehouse_url, "nowhere"), "postgres", _SECRET),
+        "no database": with_user(with_database(warehouse_url, "nowhere"), role, _SECRET),
         "no user": with_user(warehouse_url, "nobody_at_all", _SECRET),
         "no rights": with_user(warehouse_url, role, _SECRET),
         "unreadable": f"postgresql://postgres:{_SECRET}@localhost:port/mail",
@@ -250,7 +250,8 @@ def test_what_is_wrong_with_a_server_is_said_in_one_sentence_without_its_passwor
     assert "does not answer" in said["no socket"]
     assert "nobody knows its host name" in said["no host"]
     assert "no such database" in said["no database"]
-    assert "no such user" in said["no user"]
+    # a server that asks for passwords does not tell which of the two is wrong
+    assert "no such user" in said["no user"] or "refuses the user name or the password" in said["no user"]
     assert "sql/roles.postgres.sql" in said["no rights"]
     assert "cannot be read as postgresql://" in said["unreadable"]
     assert _SECRET not in caplog.text
