@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from mail_ingest.defs.analyst import analyst_assets
-from mail_ingest.defs.checks import audit_check, sql_checks
+from mail_ingest.defs.checks import audit_check, warehouse_checks
 from mail_ingest.defs.jobs import analyst_job, audit_job, hourly_sync, nightly_audit, nightly_checks, sync_job
 from mail_ingest.defs.landing import landing_assets
 from mail_ingest.defs.resources import MailIngest
@@ -16,7 +16,7 @@ from mail_ingest.settings import load_settings
 def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.RetryPolicy = RETRY) -> dg.Definitions:
     """Everything Dagster knows of mail_ingest. Building it opens nothing and needs no variable to be set."""
     settings = load_settings()
-    checks, auditing = sql_checks(), audit_check()
+    checks, auditing = warehouse_checks(), audit_check()
     sync, analyst_tables, audit = sync_job(retry_policy), analyst_job(checks), audit_job(auditing)
     return dg.Definitions(
         assets=[*landing_assets(settings, retry_policy), *analyst_assets()],

@@ -1,6 +1,6 @@
 """The accounts: which mailboxes are read, in what state they are, and the tokens that open them."""
 
-from mail_ingest.accounts.account import Account, AccountState, account_id_of
+from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of
 from mail_ingest.accounts.credentials import Credential, authorized_user, service_account, token_env
 from mail_ingest.accounts.registry import Registry
 from mail_ingest.accounts.sealing import new_key
@@ -10,6 +10,7 @@ __all__ = [
     "Account",
     "AccountState",
     "Credential",
+    "Look",
     "Registry",
     "TokenSource",
     "account_id_of",

@@ -46,6 +46,16 @@ class Account:
     credential_kind: CredentialKind
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When Gmail last answered for an account, whether it had anything new or not; None before the first time."""
+
+    account_id: str
+    state: AccountState
+    looked_at: datetime | None
+    registered_at: datetime
+
+
 def account_id_of(address: str) -> str:
     """The key of an address: trimmed, in lower case. Raises ConfigError where it is no address."""
     account_id = address.strip().lower()

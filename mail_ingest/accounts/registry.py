@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, case, insert, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from mail_ingest.accounts.account import Account, AccountState, account_id_of
+from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import open_database
 from mail_ingest.accounts.sealing import Sealer
@@ -29,6 +29,7 @@ KEY_FILE = "credentials.key"
 """Under home; made when the first credentials are stored and `MAIL_INGEST_KEY` is empty."""
 
 Accounts = list[Account]
+Looks = list[Look]
 
 _COLUMNS = [accounts.c[field.name] for field in fields(Account)]
 _REGISTERED = accounts.c.state != "removed"
@@ -118,6 +119,13 @@ class Registry:
         is_time = or_(accounts.c.next_due_at.is_(None), accounts.c.next_due_at <= now)
         has_cooled = (accounts.c.state == "cooling_down") & (accounts.c.resume_at <= now)
         return self._select(((accounts.c.state == "active") & is_time) | has_cooled)
+
+    def looks(self) -> Looks:
+        """When Gmail was last asked about each account that was not removed, by account_id."""
+        columns = [accounts.c.account_id, accounts.c.state, accounts.c.last_checked_at, accounts.c.created_at]
+        with self._reading().begin() as connection:
+            rows = connection.execute(select(*columns).where(_REGISTERED).order_by(accounts.c.account_id)).all()
+        return [Look(*row) for row in rows]
 
     def remove(self, address: str) -> None:
         """Forgets the credentials and leaves the account out of everything; its rows in the warehouse stay."""

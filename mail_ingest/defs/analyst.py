@@ -1,37 +1,70 @@
 """The analyst relations as assets: one per file of `sql/staging` and `sql/marts`.
 
-Tables are built together, because a reader should see one state of them all: whichever is materialized first renews the rows
-that changed in every one, and those that follow find nothing left to do. A sync builds them as well.
+The tables are one step, because a build is one transaction over all of them: a reader sees one state of them all, and a
+check that blocks one of them has to keep all from being built. Each view is a step of its own. A sync builds the tables as
+well.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
+from pydantic import Field
 
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import relation_spec
-from mail_ingest.warehouse.builds import Build
+from mail_ingest.defs.specs import asset_key, relation_spec
 from mail_ingest.warehouse.marts import Relation, create_views, load_relations
 
 
+class BuildConfig(dg.Config):
+    """What a build of the analyst tables takes."""
+
+    rebuild: bool = Field(
+        default=False,
+        description="Build every table in full, as is needed after landing rows were changed by hand.",
+    )
+
+
 def analyst_assets() -> list[dg.AssetsDefinition]:
-    """One asset per relation, in the order of their lineage."""
-    return [_asset(relation) for relation in load_relations()]
+    """The assets of all relations, in the order of their lineage."""
+    relations = load_relations()
+    views = [_view(relation) for relation in relations if not relation.is_table]
+    return [*views, _tables([relation for relation in relations if relation.is_table])]
 
 
-def _asset(relation: Relation) -> dg.AssetsDefinition:
-    @dg.multi_asset(name=relation.name.replace(".", "__"), specs=[relation_spec(relation)])
-    def build(mail_ingest: MailIngest) -> dg.MaterializeResult[None]:
+def _tables(relations: list[Relation]) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name="build_analyst_tables",
+        specs=[relation_spec(relation) for relation in relations],
+        can_subset=True,
+        description="Renews the rows that changed in every analyst table, whichever of them are selected.",
+    )
+    def build(
+        context: dg.AssetExecutionContext, config: BuildConfig, mail_ingest: MailIngest
+    ) -> Iterator[dg.MaterializeResult[None]]:
         with mail_ingest.engine() as engine:
-            done = Build()
-            if relation.is_table:
-                done = engine.build_analyst_tables()
-            else:
-                with engine.warehouse.open() as connection:
-                    create_views(connection, [relation])
-            counts = engine.queries.row_counts([relation.name])
-        metadata: dict[str, int | bool] = {"dagster/row_count": counts[relation.name]}
-        if relation.is_table:
-            metadata["built_in_full"] = relation.name in done.full
-            metadata["changed_keys"] = done.changed.get(relation.name, 0)
-        return dg.MaterializeResult(metadata=metadata)
+            done = engine.build_analyst_tables(is_full=config.rebuild)
+            counts = engine.queries.row_counts([relation.name for relation in relations])
+        for relation in relations:
+            if asset_key(relation.name) in context.selected_asset_keys:
+                yield dg.MaterializeResult(
+                    asset_key=asset_key(relation.name),
+                    metadata={
+                        "dagster/row_count": counts[relation.name],
+                        "built_in_full": relation.name in done.full,
+                        "changed_keys": done.changed.get(relation.name, 0),
+                    },
+                )
 
     return build
+
+
+def _view(relation: Relation) -> dg.AssetsDefinition:
+    @dg.multi_asset(name=relation.name.replace(".", "__"), specs=[relation_spec(relation)])
+    def create(mail_ingest: MailIngest) -> dg.MaterializeResult[None]:
+        with mail_ingest.engine() as engine:
+            with engine.warehouse.open() as connection:
+                create_views(connection, [relation])
+            counts = engine.queries.row_counts([relation.name])
+        return dg.MaterializeResult(metadata={"dagster/row_count": counts[relation.name]})
+
+    return create

@@ -1,8 +1,12 @@
-"""One asset check per file in `sql/checks`, and one that asks Gmail: the audit."""
+"""The asset checks: those of the warehouse (`ingest.checks`), and one that asks Gmail, the audit.
+
+The checks of a group of assets are one step, of which any part can be run alone: a step costs a process's start-up of
+connections, and there are fifty checks.
+"""
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,14 +18,15 @@ from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.specs import asset_key, table_name
 from mail_ingest.errors import MailIngestError
 from mail_ingest.ingest.audit import Audit, AuditOptions, audit_account
+from mail_ingest.ingest.checks import all_checks, check_warehouse
 from mail_ingest.ingest.engine import Engine
-from mail_ingest.sources.tables import ACCOUNTS
-from mail_ingest.warehouse.marts import Check, load_checks, run_check
+from mail_ingest.sources.tables import ACCOUNTS, DATASET, STATE_TABLES
+from mail_ingest.warehouse.checks import Broken, Check
 
 logger = logging.getLogger(__name__)
 
 EQUALS_THE_MAILBOX = "equals_the_mailbox"
-
+_STATE = frozenset(table_name(table) for table in STATE_TABLES)
 
 #: What the nightly audit may spend on each account. The check's own default is nothing: Dagster also runs it whenever
 #: somebody materializes its asset, which should cost what it says.
@@ -113,31 +118,49 @@ def _audit_result(audits: Sequence[Audit], failed: dict[str, str]) -> dg.AssetCh
     )
 
 
-def sql_checks() -> list[dg.AssetChecksDefinition]:
-    """A check fails (or warns, as its file says) when its query returns rows."""
-    return [_check(check) for check in load_checks()]
+def warehouse_checks() -> list[dg.AssetChecksDefinition]:
+    """A check fails (or warns, as its file says) when its query returns rows. One step for each group of assets."""
+    groups: dict[str, list[Check]] = {}
+    for check in all_checks():
+        groups.setdefault(_step_of(check), []).append(check)
+    return [_step(name, checks) for name, checks in sorted(groups.items())]
 
 
-def _check(check: Check) -> dg.AssetChecksDefinition:
-    severity = dg.AssetCheckSeverity.WARN if check.severity == "warn" else dg.AssetCheckSeverity.ERROR
+def _step_of(check: Check) -> str:
+    if not check.relation.startswith(f"{DATASET}."):
+        return "analyst_checks"
+    return "state_checks" if check.relation in _STATE else "content_checks"
 
-    @dg.asset_check(
-        asset=asset_key(check.relation),
-        name=check_name(check),
-        description=f"Catches {check.description}\n\n```sql\n{check.text}\n```",
-    )
-    def run(mail_ingest: MailIngest) -> dg.AssetCheckResult:
-        with mail_ingest.engine() as engine, engine.warehouse.open() as connection:
-            broken, examples = run_check(connection, check)
-        return dg.AssetCheckResult(
-            passed=broken == 0,
-            severity=severity,
-            metadata={"rows": broken, "examples": "\n".join(examples) or "none"},
-        )
+
+def _step(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
+    by_key = {dg.AssetCheckKey(asset_key(check.relation), check.claim): check for check in checks}
+
+    @dg.multi_asset_check(name=name, specs=[_check_spec(check) for check in checks], can_subset=True)
+    def run(context: dg.AssetCheckExecutionContext, mail_ingest: MailIngest) -> Iterator[dg.AssetCheckResult]:
+        with mail_ingest.engine() as engine:
+            for key in sorted(context.selected_asset_check_keys):
+                yield _result(by_key[key], check_warehouse(engine, by_key[key]))
 
     return run
 
 
-def check_name(check: Check) -> str:
-    """The claim alone: Dagster shows a check below its asset, so the table need not be named twice."""
-    return check.name.split("__", 1)[1]
+def _check_spec(check: Check) -> dg.AssetCheckSpec:
+    blocking = "\n\nWhere it fails, nothing is built on the table." if check.is_blocking else ""
+    return dg.AssetCheckSpec(
+        check.claim,
+        asset=asset_key(check.relation),
+        description=(
+            f"Catches {check.description}\n\nWhat to do: {check.remedy}{blocking}\n\n```sql\n{check.text}\n```"
+        ),
+        blocking=check.is_blocking,
+    )
+
+
+def _result(check: Check, broken: Broken) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset_key(check.relation),
+        check_name=check.claim,
+        passed=broken.rows == 0,
+        severity=dg.AssetCheckSeverity.WARN if check.severity == "warn" else dg.AssetCheckSeverity.ERROR,
+        metadata={"rows": broken.rows, "examples": "\n".join(broken.examples) or "none"},
+    )

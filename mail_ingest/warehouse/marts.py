@@ -1,4 +1,4 @@
-"""The SQL under `sql/`: analyst relations and checks, read from files whose headers say what they are.
+"""The SQL under `sql/`: analyst relations, read from files whose headers say what they are. Checks are in `checks`.
 
 A file holds one `select`; this module supplies the rest. The header is comment lines of the form
 
@@ -17,7 +17,7 @@ what `builds` needs to keep it up to date. The text is the same for DuckDB and P
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from graphlib import TopologicalSorter
@@ -82,18 +82,7 @@ class Relation:
     @property
     def select(self) -> str:
         """The text without its header, and without a semicolon."""
-        return _select(self.text)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One claim about a relation. Its `select` returns the rows that break the claim; none means it holds."""
-
-    name: str
-    relation: str
-    description: str
-    severity: str
-    text: str
+        return select_of(self.text)
 
 
 def sql_folder() -> Path:
@@ -107,24 +96,11 @@ def load_relations() -> tuple[Relation, ...]:
     """Every relation, those that are read before those that read them."""
     relations = {}
     for layer in ("staging", "marts"):
-        for path in _paths(layer):
+        for path in sql_paths(layer):
             relation = _relation(path)
             relations[relation.name] = relation
     order = TopologicalSorter({name: set(relation.reads) for name, relation in relations.items()}).static_order()
     return tuple(relations[name] for name in order if name in relations)
-
-
-@cache
-def load_checks() -> tuple[Check, ...]:
-    """Every check, by name."""
-    checks = []
-    for path in _paths("checks"):
-        text = path.read_text()
-        fields = _header(text)
-        checks.append(
-            Check(path.stem, fields["table"], fields["catches"], fields.get("severity", "error"), _select(text))
-        )
-    return tuple(checks)
 
 
 def create_views(connection: Connection, relations: Iterable[Relation]) -> None:
@@ -142,14 +118,8 @@ def comment(connection: Connection, relation: Relation, kind: str) -> None:
         connection.execute(f"comment on column {relation.name}.{column} is {quote(description)}")
 
 
-def run_check(connection: Connection, check: Check, limit: int = 5) -> tuple[int, Sequence[str]]:
-    """How many rows break the claim, and the keys of the first few. Checks return keys only, never text of mail."""
-    total = connection.execute(f"select count(*) from ({check.text}) as broken").fetchone()
-    rows = connection.execute(f"select * from ({check.text}) as broken limit {limit}").fetchall()
-    return (total[0] if total else 0), [" ".join(str(value) for value in row) for row in rows]
-
-
-def _paths(layer: str) -> list[Path]:
+def sql_paths(layer: str) -> list[Path]:
+    """The files of one folder of `sql/`, by name."""
     return sorted((sql_folder() / layer).glob("*.sql"))
 
 
@@ -158,7 +128,7 @@ def _relation(path: Path) -> Relation:
     first = re.match(r"-- ([a-z0-9_]+\.[a-z0-9_]+): (.+)", text)
     if first is None:
         raise ValueError(f"{path.name} does not begin with a line `-- schema.name: what one row is`")
-    fields = _header(text)
+    fields = header_of(text)
     columns = {key.removeprefix("column "): value for key, value in fields.items() if key.startswith("column ")}
     changes_by = _list(fields.get("changes by", ""))
     return Relation(
@@ -191,7 +161,8 @@ def _mirror(text: str) -> Mirror:
     return Mirror(name, condition or "true")
 
 
-def _header(text: str) -> dict[str, str]:
+def header_of(text: str) -> dict[str, str]:
+    """The fields of the comment lines that a file begins with."""
     fields: dict[str, str] = {}
     for line in text.splitlines():
         match = re.match(r"-- ([a-z0-9_ .]+?): (.+)", line)
@@ -201,7 +172,8 @@ def _header(text: str) -> dict[str, str]:
     return fields
 
 
-def _select(text: str) -> str:
+def select_of(text: str) -> str:
+    """The text without its comment lines, and without a semicolon."""
     return "\n".join(line for line in text.splitlines() if not line.startswith("-- ")).strip().rstrip(";")
 
 

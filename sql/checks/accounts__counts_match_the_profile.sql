@@ -1,5 +1,6 @@
 -- table: gmail.accounts
 -- catches: fewer or more live messages than Gmail's profile counted at the last sync, by more than mail in flight explains.
+-- do: run `mail-ingest verify ADDRESS`; if it finds drift, `mail-ingest sync ADDRESS --mode full` sweeps every id.
 -- severity: warn
 with live as (
     select

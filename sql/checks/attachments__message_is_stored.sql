@@ -1,6 +1,8 @@
 -- table: gmail.attachments
 -- catches: attachments of a message whose content is not stored, and messages with fewer or more of them than they count.
+-- do: run `mail-ingest sync`, which takes back messages that landed in part and makes them again from the archive; then `mail-ingest verify`.
 -- severity: error
+-- blocking: yes
 select
     coalesce(messages.account_id, attachments.account_id) as account_id,
     coalesce(messages.message_id, attachments.message_id) as message_id

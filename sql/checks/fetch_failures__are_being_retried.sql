@@ -1,5 +1,6 @@
 -- table: gmail.fetch_failures
 -- catches: dead letters: live messages whose content failed to come at least five times, or could not be parsed.
+-- do: read `reason` in gmail.fetch_failures; `mail-ingest retry ADDRESS` tries at once, `mail-ingest reparse` helps where the parser failed.
 -- severity: warn
 select
     failures.account_id,

@@ -1,5 +1,6 @@
 -- table: mail.message_labels
 -- catches: a live message that still carries a label which the mailbox no longer has.
+-- do: run `mail-ingest sync ADDRESS --mode full`, which sweeps the labels of every message.
 -- severity: error
 select
     message_labels.account_id,

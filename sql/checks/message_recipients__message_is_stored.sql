@@ -1,6 +1,8 @@
 -- table: gmail.message_recipients
 -- catches: recipients of a message whose content is not stored.
+-- do: run `mail-ingest sync`, which takes back rows that landed without their message; if some stay, delete them.
 -- severity: error
+-- blocking: yes
 select distinct
     recipients.account_id,
     recipients.message_id

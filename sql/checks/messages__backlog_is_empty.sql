@@ -1,5 +1,6 @@
 -- table: gmail.messages
 -- catches: live messages without content; a backlog is normal while a mailbox is being copied, so it warns.
+-- do: run `mail-ingest sync` until `mail-ingest status` shows no backlog; messages behind --content-since stay in it on purpose.
 -- severity: warn
 select
     states.account_id,

@@ -1,6 +1,8 @@
 -- table: gmail.messages
 -- catches: content of a message that no state sync has seen.
+-- do: run `mail-ingest sync ADDRESS --mode full`, which lists every message anew; the tables leave such mail out until then.
 -- severity: error
+-- blocking: yes
 select
     messages.account_id,
     messages.message_id

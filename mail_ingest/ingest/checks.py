@@ -1,0 +1,39 @@
+"""Every check of the warehouse, and running them: the only place where they meet tables, keys and the control database."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import cache
+from typing import TYPE_CHECKING
+
+from mail_ingest.sources.tables import DATASET, LANDING_TABLES
+from mail_ingest.warehouse.checks import Broken, Check, key_check, load_checks, looks_at, run_check
+from mail_ingest.warehouse.marts import load_relations
+
+if TYPE_CHECKING:
+    from mail_ingest.ingest.engine import Engine
+
+_DELETE_ONE = "delete all rows of the key but one, then materialize the analyst tables with `rebuild`."
+_REBUILD = "mend the keys of the landing tables if they are broken, then materialize the analyst tables with `rebuild`."
+
+
+@cache
+def all_checks() -> tuple[Check, ...]:
+    """The checks in `sql/checks`, and the keys of all landing tables and of all relations for analysts, by name.
+
+    Staging views are landing tables row for row, so their keys need no check of their own.
+    """
+    landing = [
+        key_check(f"{DATASET}.{table.name}", table.key, _DELETE_ONE, is_blocking=True) for table in LANDING_TABLES
+    ]
+    relations = [
+        key_check(relation.name, relation.key, _REBUILD) for relation in load_relations() if relation.schema == "mail"
+    ]
+    return tuple(sorted((*load_checks(), *landing, *relations), key=lambda check: (check.relation, check.name)))
+
+
+def check_warehouse(engine: Engine, check: Check) -> Broken:
+    """Runs one check. The warehouse is open for as long as the check takes, so that syncs get between two of them."""
+    looks = engine.registry.looks() if check.reads_looks else None
+    with engine.warehouse.open() as connection, nullcontext() if looks is None else looks_at(connection, looks):
+        return run_check(connection, check)
