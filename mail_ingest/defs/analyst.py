@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import asset_key, relation_spec
+from mail_ingest.defs.specs import asset_key, column_lineage, relation_spec
 from mail_ingest.warehouse.marts import Relation, create_views, load_relations
 
 
@@ -52,6 +52,7 @@ def _tables(relations: list[Relation]) -> dg.AssetsDefinition:
                         "dagster/row_count": counts[relation.name],
                         "built_in_full": relation.name in done.full,
                         "changed_keys": done.changed.get(relation.name, 0),
+                        "dagster/column_lineage": column_lineage(relation),
                     },
                 )
 
@@ -65,6 +66,8 @@ def _view(relation: Relation) -> dg.AssetsDefinition:
             with engine.warehouse.open() as connection:
                 create_views(connection, [relation])
             counts = engine.queries.row_counts([relation.name])
-        return dg.MaterializeResult(metadata={"dagster/row_count": counts[relation.name]})
+        return dg.MaterializeResult(
+            metadata={"dagster/row_count": counts[relation.name], "dagster/column_lineage": column_lineage(relation)}
+        )
 
     return create

@@ -9,7 +9,7 @@ from pydantic import Field
 from mail_ingest.defs.outcomes import markdown_table, raise_for_failures
 from mail_ingest.defs.partitions import month_partitions
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import CONTENT_GROUP, STATE_GROUP, asset_key, landing_spec, table_name
+from mail_ingest.defs.specs import CONTENT_GROUP, STATE_FRESHNESS, STATE_GROUP, asset_key, landing_spec, table_name
 from mail_ingest.defs.syncing import (
     CONTENT_POOL,
     CONTENT_TABLES,
@@ -70,6 +70,7 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
                 group=STATE_GROUP,
                 about=_ABOUT_STATE,
                 skippable=True,  # where every account waits for its time there is nothing new to tell
+                freshness=STATE_FRESHNESS,
             )
             for table in STATE_TABLES
         ],

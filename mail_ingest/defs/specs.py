@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 
 import dagster as dg
 
 from mail_ingest.settings import load_settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES, Table
+from mail_ingest.warehouse.configuration import COLUMNS as CONFIGURED
 from mail_ingest.warehouse.configuration import DEFAULT, write_configuration
 from mail_ingest.warehouse.configuration import SCHEMA as SETTINGS_SCHEMA
+from mail_ingest.warehouse.lineage import Parent, column_parents
 from mail_ingest.warehouse.marts import Relation, create_views, load_relations
 
 OWNERS = ["team:data-engineering"]
@@ -18,6 +21,15 @@ STATE_GROUP = "gmail_state"
 CONTENT_GROUP = "gmail_content"
 _RELATION_GROUPS = {"mail_staging": "staging", "mail": "analyst_tables"}
 RELATION_GROUPS = tuple(_RELATION_GROUPS.values())
+#: `hourly_sync` reports the state tables whenever Gmail answered for any account, changed or not. It leaves out hours in which
+#: the sync before still runs, and ends that after six.
+#:
+#: The content tables have no policy, because none would be true. Dagster measures a partitioned asset by the newest
+#: materialization of any partition: a mailbox without new mail has no month to report, and a backfill of an old month would
+#: make the running one look fresh. Their checks say what is missing.
+STATE_FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=2), fail_window=timedelta(hours=8))
+#: `nightly_checks` materializes every table for analysts. Views need none: they are as fresh as what they read.
+TABLE_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26))
 #: Kinds of landing columns as DuckDB and Postgres both write them.
 _SQL_TYPES = {
     "text": "text",
@@ -56,6 +68,7 @@ def landing_spec(
     deps: Iterable[Table] = (),
     partitions_def: dg.PartitionsDefinition[str] | None = None,
     skippable: bool = False,
+    freshness: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetSpec:
     """The asset of a landing table; `about` says how it is filled."""
     columns = [(column.name, _SQL_TYPES[column.kind], column.description) for column in table.columns]
@@ -69,6 +82,7 @@ def landing_spec(
         metadata=_metadata(table_name(table), columns, table.key),
         partitions_def=partitions_def,
         skippable=skippable,
+        freshness_policy=freshness,
     )
 
 
@@ -77,8 +91,9 @@ def relation_spec(relation: Relation) -> dg.AssetSpec:
     # a column that the SQL does not describe is one of the landing tables', of those that are read if they have it
     read = [table for table in LANDING_TABLES if table_name(table) in relation.reads]
     inherited = {column.name: column.description for table in [*LANDING_TABLES, *read] for column in table.columns}
+    parents = _parents()[relation.name]
     columns = [
-        (name, sql_type, relation.columns.get(name) or inherited.get(name))
+        (name, sql_type, _with_parents(relation.columns.get(name) or inherited.get(name), parents[name]))
         for name, sql_type in _relation_columns()[relation.name]
     ]
     return dg.AssetSpec(
@@ -90,9 +105,32 @@ def relation_spec(relation: Relation) -> dg.AssetSpec:
         kinds={"sql", _warehouse_kind(), "table" if relation.is_table else "view"},
         metadata={
             **_metadata(relation.name, columns, relation.key),
+            "dagster/column_lineage": column_lineage(relation),
             "sql": dg.MetadataValue.md(f"```sql\n{relation.text}\n```"),
         },
+        freshness_policy=TABLE_FRESHNESS if relation.is_table else None,
     )
+
+
+def column_lineage(relation: Relation) -> dg.TableColumnLineage:
+    """Which columns of other assets each column is made of. What people set is in the warehouse, and is no asset."""
+    return dg.TableColumnLineage(
+        {
+            name: [
+                dg.TableColumnDep(asset_key(parent), column)
+                for parent, column in parents
+                if not parent.startswith(f"{SETTINGS_SCHEMA}.")
+            ]
+            for name, parents in _parents()[relation.name].items()
+        }
+    )
+
+
+def _with_parents(description: str | None, parents: Sequence[Parent]) -> str | None:
+    """Dagster's own UI keeps lineage of columns and does not draw it, so the description tells the same."""
+    if not description or not parents:
+        return description
+    return f"{description}\n\nFrom {', '.join(f'`{parent}.{column}`' for parent, column in parents)}."
 
 
 def _warehouse_kind() -> str:
@@ -124,6 +162,16 @@ def _metadata(
             ]
         ),
     }
+
+
+@cache
+def _parents() -> Mapping[str, Mapping[str, Sequence[Parent]]]:
+    """The parents of all columns of every analyst relation, by relation and column. Takes 0.2 s, and opens nothing."""
+    known = {relation: dict(columns) for relation, columns in _relation_columns().items()}
+    for table in LANDING_TABLES:
+        known[table_name(table)] = {column.name: _SQL_TYPES[column.kind] for column in table.columns}
+        known[table_name(table)]["_dlt_load_id"] = "text"
+    return {relation.name: column_parents(relation, {**known, **CONFIGURED}) for relation in load_relations()}
 
 
 @cache

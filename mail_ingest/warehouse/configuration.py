@@ -35,6 +35,11 @@ _TABLES = {
         "One row per domain of one's own people, in lower case. Set by MAIL_INGEST_INTERNAL_DOMAINS.",
     ),
 }
+#: Names and types of the columns of each table, by its name with the schema.
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    f"{SCHEMA}.{name}": dict(column.split()[:2] for column in columns.split(", "))
+    for name, (columns, _) in _TABLES.items()
+}
 _LOCAL_DAY = "cast(moment at time zone {zone} as date)"
 _FROM_LOCAL = "local_time at time zone {zone}"
 _PURE = "language sql immutable parallel safe return"

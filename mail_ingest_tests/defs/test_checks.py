@@ -1,4 +1,7 @@
-"""Every SQL check passes on a healthy warehouse, and fails on one that has what it claims to catch."""
+"""The checks in Dagster: what they say, how severe they are, and what they keep from being built.
+
+That each finds what it claims to catch is tested in `sql/test_checks.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,94 +16,29 @@ import pytest
 from mail_ingest.accounts import token_env
 from mail_ingest.definitions import build_definitions
 from mail_ingest.ingest import SyncOptions
+from mail_ingest.ingest.checks import all_checks
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import load_settings
-from mail_ingest.simulator import Simulator
-from mail_ingest.warehouse.marts import load_checks
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest.warehouse.marts import load_relations
+from mail_ingest_tests.defs.conftest import STATE, Dagster, Run
+from mail_ingest_tests.defs.test_definitions import GROUPS
 
-_ONE = "message_id = (select max(message_id) from {table} where account_id = 'ada@example.com')"
-
-#: What each check has to catch: statements that each by itself break a healthy warehouse, and how many rows then break
-#: the claim.
-CORRUPTIONS: dict[str, list[tuple[str, int]]] = {
-    "gmail/accounts:counts_match_the_profile": [
-        ("update gmail.accounts set messages_total = messages_total + 6", 2),
-        ("update gmail.accounts set messages_total = messages_total - 6 where account_id = 'ada@example.com'", 1),
-        ("delete from gmail.message_states where account_id = 'ada@example.com'", 1),
-    ],
-    "gmail/attachments:message_is_stored": [
-        ("delete from gmail.attachments where message_id = (select max(message_id) from gmail.attachments)", 1),
+TABLES = {relation.name.replace(".", "/") for relation in load_relations() if relation.is_table}
+#: One state is there twice, and one recipient belongs to no message: each by itself keeps the tables from being built.
+BREAKS = {
+    "message_states: key_is_unique": (
+        "insert into gmail.message_states select * from gmail.message_states order by message_id limit 1",
         (
-            "update gmail.attachments set message_id = 'f' where message_id = (select max(message_id) from gmail.attachments)",
-            2,
+            "delete from gmail.message_states where rowid in (select max(rowid) from gmail.message_states "
+            "group by account_id, message_id having count(*) > 1)"
         ),
-        ("insert into gmail.attachments (account_id, message_id, part_id) values ('ada@example.com', 'f', '1')", 1),
-    ],
-    "gmail/fetch_failures:are_being_retried": [
-        (
-            (
-                "insert into gmail.fetch_failures (account_id, message_id, attempts, error_class) "
-                "select account_id, message_id, 5, 'ServerError' from gmail.message_states where not is_deleted limit 1"
-            ),
-            1,
-        ),
-        (
-            (
-                "insert into gmail.fetch_failures (account_id, message_id, attempts, error_class, parked_at) "
-                "select account_id, message_id, 1, 'ParseError', now() from gmail.message_states where not is_deleted limit 1"
-            ),
-            1,
-        ),
-    ],
-    "gmail/label_events:key_is_unique": [
-        ("insert into gmail.label_events select * from gmail.label_events limit 1", 1),
-    ],
-    "gmail/message_recipients:message_is_stored": [
-        (f"delete from gmail.messages where {_ONE.format(table='gmail.messages')}", 1),
-    ],
-    "gmail/message_states:key_is_unique": [
-        ("insert into gmail.message_states select * from gmail.message_states limit 3", 3),
-        (
-            (
-                "insert into gmail.message_states select * replace (true as is_deleted) from gmail.message_states "
-                "where not is_deleted limit 1"
-            ),
-            1,
-        ),
-    ],
-    "gmail/messages:backlog_is_empty": [
-        (f"delete from gmail.messages where {_ONE.format(table='gmail.messages')}", 1),
-        ("update gmail.messages set account_id = 'someone@example.com'", 40),
-    ],
-    "gmail/messages:content_has_a_state": [
-        (f"delete from gmail.message_states where {_ONE.format(table='gmail.messages')}", 1),
-        ("update gmail.message_states set account_id = 'someone@example.com' where account_id = 'ada@example.com'", 21),
-    ],
-    "gmail/messages:key_is_unique": [
-        ("insert into gmail.messages select * from gmail.messages limit 2", 2),
-    ],
-    "mail/message_labels:label_is_known": [
-        (
-            (
-                "update gmail.message_states set label_ids = '[\"Label_unheard_of\"]' "
-                f"where {_ONE.format(table='gmail.message_states')}"
-            ),
-            1,
-        ),
-        ("delete from gmail.labels where label_id = 'INBOX' and account_id = 'ada@example.com'", 1),
-    ],
-    "mail/message_labels:label_is_not_deleted": [
-        (
-            (
-                "update gmail.labels set deleted_at = now() where account_id = 'ada@example.com' and label_id = "
-                "(select label_id from mail.message_labels where account_id = 'ada@example.com' and not is_deleted "
-                "group by label_id order by count(*) desc, label_id limit 1)"
-            ),
-            0,
-        ),
-    ],
+    ),
+    "message_recipients: message_is_stored": (
+        "insert into gmail.message_recipients (account_id, message_id, kind, position) values ('ada@example.com', 'f', 'to', 0)",
+        "delete from gmail.message_recipients where message_id = 'f'",
+    ),
 }
-CASES = [(check, statement, rows) for check, found in CORRUPTIONS.items() for statement, rows in found]
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +69,8 @@ def _sync(engine: Engine) -> None:
 @pytest.fixture
 def warehouse(healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, to be broken."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(healthy / "warehouse.duckdb", home)
+    home = tmp_path / "copy"
+    shutil.copytree(healthy, home)
     monkeypatch.setenv("MAIL_INGEST_HOME", str(home))
     return home / "warehouse.duckdb"
 
@@ -143,57 +80,152 @@ def _run(check: str) -> dg.AssetCheckEvaluation:
     asset, name = check.split(":")
     key = dg.AssetCheckKey(dg.AssetKey(asset.split("/")), name)
     job = build_definitions().resolve_implicit_global_asset_job_def()
-    result = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process()
+    result = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process(raise_on_error=False)
     (evaluation,) = result.get_asset_check_evaluations()
     return evaluation
 
 
-def test_every_check_has_a_case() -> None:
-    checks = {f"{check.relation.replace('.', '/')}:{check.name.split('__', 1)[1]}" for check in load_checks()}
-
-    assert checks == set(CORRUPTIONS)
-
-
-@pytest.mark.parametrize("check", CORRUPTIONS)
-def test_a_healthy_warehouse_passes(check: str, warehouse: Path) -> None:
-    evaluation = _run(check)
-
-    assert evaluation.passed
-    assert evaluation.metadata["rows"].value == 0
-    assert evaluation.metadata["examples"].value == "none"
-
-
-@pytest.mark.parametrize(("check", "statement", "rows"), CASES)
-def test_a_broken_warehouse_fails(check: str, statement: str, rows: int, warehouse: Path) -> None:
+def _change(warehouse: Path, statement: str) -> None:
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute(statement)
-    if check.startswith("mail/"):
-        # no load brought the change, so nothing but a full build takes it in
-        engine = Engine(load_settings())
-        engine.build_analyst_tables(is_full=True)
-        engine.close()
-
-    evaluation = _run(check)
-
-    assert not evaluation.passed
-    assert evaluation.metadata["rows"].value == rows or (rows == 0 and evaluation.metadata["rows"].value > 0)
-    assert evaluation.metadata["examples"].value != "none"
 
 
-@pytest.mark.parametrize(
-    ("check", "severity"),
-    [
-        ("gmail/accounts:counts_match_the_profile", "WARN"),
-        ("gmail/fetch_failures:are_being_retried", "WARN"),
-        ("gmail/messages:backlog_is_empty", "WARN"),
-        ("mail/message_labels:label_is_known", "WARN"),
-        ("gmail/messages:key_is_unique", "ERROR"),
-        ("gmail/message_states:key_is_unique", "ERROR"),
-    ],
-)
-def test_what_may_well_be_only_warns(check: str, severity: str, warehouse: Path) -> None:
-    assert _run(check).severity.value == severity
+def _job(name: str, **config: object) -> Run:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return Run(
+            build_definitions()
+            .resolve_job_def(name)
+            .execute_in_process(
+                instance=instance,
+                run_config={"ops": {"build_analyst_tables": {"config": config}}} if config else None,
+                raise_on_error=False,
+            )
+        )
+
+
+def test_a_healthy_warehouse_passes_every_check(warehouse: Path) -> None:
+    run = _job("analyst_tables")
+
+    assert run.success
+    assert len(run.checks) == len(all_checks())
+    for evaluation in run.checks.values():
+        assert evaluation.passed, evaluation.check_name
+        assert {name: entry.value for name, entry in evaluation.metadata.items()} == {"rows": 0, "examples": "none"}
+    # what may well be only warns
+    assert sorted(name for name, check in run.checks.items() if check.severity is dg.AssetCheckSeverity.WARN) == [
+        "gmail/accounts:counts_match_the_profile",
+        "gmail/accounts:cursor_is_young",
+        "gmail/fetch_failures:are_being_retried",
+        "gmail/messages:backlog_is_empty",
+        "gmail/messages:internal_date_is_not_in_the_future",
+        "mail/message_labels:label_is_known",
+        "mail/message_lifecycle:observations_follow",
+    ]
+
+
+def test_a_failed_check_shows_how_many_rows_and_the_keys_of_five(warehouse: Path) -> None:
+    ada = "where account_id = 'ada@example.com'"
+    _change(warehouse, f"insert into gmail.message_states select * from gmail.message_states {ada} limit 7")
+
+    evaluation = _run("gmail/message_states:key_is_unique")
+
+    assert (evaluation.passed, evaluation.metadata["rows"].value) == (False, 7)
+    examples = str(evaluation.metadata["examples"].value).splitlines()
+    assert len(examples) == 5
+    assert all(example.startswith("account_id ada@example.com, message_id ") for example in examples)
+
+
+def test_examples_name_no_correspondent(warehouse: Path) -> None:
+    _change(
+        warehouse, "insert into mail.contacts select * from mail.contacts where account_id = 'ada@example.com' limit 2"
+    )
+
+    evaluation = _run("mail/contacts:key_is_unique")
+
+    assert (evaluation.passed, evaluation.metadata["rows"].value) == (False, 2)
+    assert evaluation.metadata["examples"].value == "account_id ada@example.com\naccount_id ada@example.com"
+
+
+@pytest.mark.parametrize("check", all_checks(), ids=lambda check: f"{check.relation}:{check.claim}")
+def test_a_check_blocks_where_its_file_says_so(check) -> None:  # type: ignore[no-untyped-def]
+    graph = build_definitions().resolve_asset_graph()
+    key = dg.AssetCheckKey(dg.AssetKey(check.relation.split(".")), check.claim)
+
+    assert check.severity in ("error", "warn")
+    assert graph.get(key).blocking == check.is_blocking
+    # a check that only warns would block nothing
+    assert not check.is_blocking or check.severity == "error"
+    # the tables for analysts are built in one step: a check on one of them comes too late to block another
+    assert not check.is_blocking or check.relation.startswith("gmail.")
+
+
+@pytest.mark.parametrize("failing", BREAKS)
+def test_a_check_that_blocks_keeps_the_tables_from_being_built_until_it_is_mended(
+    failing: str, warehouse: Path
+) -> None:
+    table, claim = failing.split(": ")
+    broken, mended = BREAKS[failing]
+    _change(warehouse, broken)
+    before = _contents(warehouse)
+
+    run = _job("analyst_tables")
+
+    assert not run.success
+    assert not run.checks[f"gmail/{table}:{claim}"].passed
+    assert TABLES & set(run.keys) == set()
+    assert _contents(warehouse) == before
+
+    _change(warehouse, mended)
+    run = _job("analyst_tables", rebuild=True)
+
+    assert run.success
+    assert set(GROUPS["analyst_tables"]) <= set(run.keys)
+    assert all(run.of(key).metadata["built_in_full"].value for key in TABLES)
+
+
+def _contents(warehouse: Path) -> list[tuple[object, ...]]:
+    """How many rows the tables have, and which build they are of."""
+    with duckdb.connect(str(warehouse)) as connection:
+        counts = [
+            connection.execute(f"select count(*) from {key.replace('/', '.')}").fetchone() for key in sorted(TABLES)
+        ]
+        return [*counts, *connection.execute("select * from mail_build.loads order by all").fetchall()]
+
+
+def test_a_check_that_blocks_does_so_where_landing_and_analyst_tables_are_materialized_together(
+    engine: Engine, box: Mailbox, dagster: Dagster
+) -> None:
+    box.generate(10, seed=3)
+    assert dagster.job("sync").success
+    box.add(subject="s", sender="a@b.example", body="x")
+    with engine.warehouse.open() as connection:
+        connection.execute(BREAKS["message_states: key_is_unique"][0])
+    assets = [*STATE, *GROUPS["staging"], *GROUPS["analyst_tables"]]
+
+    run = dagster.materialize(assets)
+
+    assert not run.success
+    assert set(STATE) <= set(run.keys), "the landing tables themselves are materialized"
+    assert TABLES & set(run.keys) == set()
+    with engine.warehouse.open() as connection:
+        connection.execute(BREAKS["message_states: key_is_unique"][1])
+    run = dagster.materialize(assets)
+    assert run.success
+    assert set(run.keys) == set(assets)
+
+
+def test_one_table_can_be_materialized_and_brings_all_of_them_up_to_date(warehouse: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = Run(
+            build_definitions()
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["mail", "threads"])])
+        )
+
+    assert run.success
+    assert run.keys == ["mail/threads"]
+    assert {name.split(":")[0] for name in run.checks} == {"mail/threads"}
 
 
 def test_a_damaged_warehouse_fails_the_check_in_its_own_words(warehouse: Path) -> None:

@@ -54,21 +54,39 @@ GROUPS = {
         "mail/threads",
     ],
 }
-CHECKS = [
+#: Beside `key_is_unique`, which every landing table and every relation for analysts has.
+_CLAIMS = [
+    "gmail/accounts:are_looked_at",
     "gmail/accounts:counts_match_the_profile",
+    "gmail/accounts:cursor_is_young",
     "gmail/accounts:equals_the_mailbox",
     "gmail/attachments:message_is_stored",
     "gmail/fetch_failures:are_being_retried",
-    "gmail/label_events:key_is_unique",
+    "gmail/label_events:are_observed_in_order",
+    "gmail/message_html:message_is_stored",
     "gmail/message_recipients:message_is_stored",
-    "gmail/message_states:key_is_unique",
+    "gmail/message_states:are_not_in_the_future",
     "gmail/messages:backlog_is_empty",
     "gmail/messages:content_has_a_state",
-    "gmail/messages:key_is_unique",
+    "gmail/messages:internal_date_is_not_in_the_future",
     "gmail/messages:months_are_complete",
+    "gmail/sync_runs:end_after_they_begin",
+    "mail/daily_mailbox:unread_count_is_not_negative",
+    "mail/label_intervals:are_not_in_the_future",
+    "mail/label_intervals:do_not_overlap",
+    "mail/label_intervals:ends_follow_beginnings",
+    "mail/label_intervals:message_is_known",
     "mail/message_labels:label_is_known",
     "mail/message_labels:label_is_not_deleted",
+    "mail/message_lifecycle:message_is_known",
+    "mail/message_lifecycle:observations_follow",
+    "mail/message_lifecycle:replies_follow",
+    "mail/recipients:message_is_known",
+    "mail/thread_responses:messages_are_known",
+    "mail/thread_responses:times_are_possible",
 ]
+_KEYED = [*GROUPS["gmail_state"], *GROUPS["gmail_content"], *GROUPS["analyst_tables"]]
+CHECKS = sorted([*_CLAIMS, *(f"{key}:key_is_unique" for key in _KEYED)])
 EDGES = {
     "gmail/messages": ["gmail/message_states"],
     "mail_staging/messages": ["gmail/messages"],
@@ -130,7 +148,7 @@ def test_every_asset_says_what_it_is(key: str) -> None:
     columns = {column.name: column for column in schema.columns}
     assert next(iter(columns)) == first
     assert not columns[first].constraints.nullable
-    assert [name for name, column in columns.items() if not column.description] == []
+    assert [name for name, column in columns.items() if not (column.description or "").strip()] == []
     assert {column.type for column in columns.values()} <= {
         "text",
         "json",
@@ -163,7 +181,23 @@ def test_every_check_says_what_it_catches_and_how() -> None:
     for key in graph.asset_check_keys:
         description = graph.get(key).description or ""
         assert description.startswith("Catches "), key
+        assert "\n\nWhat to do: " in description or key.name in ("months_are_complete", "equals_the_mailbox")
         assert "```sql\n" in description or key.name in ("months_are_complete", "equals_the_mailbox")
+
+
+def test_every_table_is_expected_as_often_as_its_job_runs() -> None:
+    graph = build_definitions().resolve_asset_graph()
+    tables = {f"mail/{relation.short_name}" for relation in load_relations() if relation.is_table}
+    hours: dict[tuple[float | None, float], set[str]] = {}
+    for key in graph.get_all_asset_keys():
+        policy = graph.get(key).freshness_policy
+        if policy is not None:
+            warn = policy.warn_window.to_timedelta().total_seconds() / 3600 if policy.warn_window else None
+            fail = policy.fail_window.to_timedelta().total_seconds() / 3600
+            hours.setdefault((warn, fail), set()).add(key.to_user_string())
+
+    # no view, which is as fresh as what it reads, and nothing partitioned: see STATE_FRESHNESS
+    assert hours == {(2, 8): set(GROUPS["gmail_state"]), (None, 26): tables}
 
 
 def test_content_is_partitioned_by_month_up_to_the_running_one() -> None:

@@ -48,6 +48,8 @@ def test_the_settings_are_valid_and_do_what_they_say(instance: dg.DagsterInstanc
     assert instance.run_monitoring_max_runtime_seconds == 86_400
     assert (instance.run_retries_enabled, instance.run_retries_max_retries) == (True, 2)
     assert not instance.run_retries_retry_on_asset_or_op_failure
+    assert instance.get_settings("freshness") == {"enabled": True}
+    assert "FRESHNESS_DAEMON" in instance.get_required_daemon_types()
     assert not instance.telemetry_enabled
     assert not instance.nux_enabled
     assert list(instance.managed_python_loggers) == ["mail_ingest"]

@@ -46,7 +46,7 @@ def test_a_sync_tells_what_it_did_where_the_run_ends(engine: Engine, box: Mailbo
     assert (told["accounts"], told["accounts_failed"], told["requests_refused"]) == (1, 0, 0)
 
 
-def test_a_sync_that_finds_nothing_new_reports_nothing(
+def test_a_sync_that_finds_nothing_new_reports_each_state_table_once(
     engine: Engine, box: Mailbox, gmail: Simulator, dagster: Dagster
 ) -> None:
     _fill(box, "2026-02")
@@ -56,7 +56,8 @@ def test_a_sync_that_finds_nothing_new_reports_nothing(
     run = dagster.job("sync")
 
     assert run.success
-    assert run.materializations == []
+    assert sorted(run.keys) == sorted(STATE)
+    assert run.of("gmail/message_states").metadata["dagster/row_count"].value == 3
     assert _told(run)["by_account"] == "nothing changed"
     assert _told(run)["quota_units"] == gmail.units() == 2
 

@@ -7,10 +7,11 @@ import sqlglot
 from sqlglot import exp
 
 from mail_ingest.ingest import Engine
+from mail_ingest.ingest.checks import all_checks
 from mail_ingest.simulator import Mailbox
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.builds import restricted
-from mail_ingest.warehouse.marts import load_checks, load_relations, sql_folder
+from mail_ingest.warehouse.marts import load_relations, sql_folder
 from mail_ingest_tests.truth import sync
 
 MARTS = [relation for relation in load_relations() if relation.schema == "mail"]
@@ -62,7 +63,7 @@ def test_every_landing_table_and_column_is_commented(engine: Engine, box: Mailbo
 def test_both_databases_can_parse_every_file(dialect: str) -> None:
     for relation in load_relations():
         assert sqlglot.parse_one(relation.text, dialect=dialect) is not None
-    for check in load_checks():
+    for check in all_checks():
         assert sqlglot.parse_one(check.text, dialect=dialect) is not None
 
 
