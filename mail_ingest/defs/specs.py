@@ -19,7 +19,8 @@ from mail_ingest.warehouse.marts import Relation, create_views, load_relations
 OWNERS = ["team:data-engineering"]
 STATE_GROUP = "gmail_state"
 CONTENT_GROUP = "gmail_content"
-_RELATION_GROUPS = {"mail_staging": "staging", "mail": "analyst_tables"}
+STAGING = "mail_staging"
+_RELATION_GROUPS = {STAGING: "staging", "mail": "analyst_tables"}
 RELATION_GROUPS = tuple(_RELATION_GROUPS.values())
 #: `hourly_sync` reports the state tables whenever Gmail answered for any account, changed or not. It leaves out hours in which
 #: the sync before still runs, and ends that after six.

@@ -32,6 +32,11 @@ def all_checks() -> tuple[Check, ...]:
     return tuple(sorted((*load_checks(), *landing, *relations), key=lambda check: (check.relation, check.name)))
 
 
+def blocking_checks() -> list[Check]:
+    """The checks without which the analyst tables should not be built."""
+    return [check for check in all_checks() if check.is_blocking]
+
+
 def check_warehouse(engine: Engine, check: Check) -> Broken:
     """Runs one check. The warehouse is open for as long as the check takes, so that syncs get between two of them."""
     looks = engine.registry.looks() if check.reads_looks else None

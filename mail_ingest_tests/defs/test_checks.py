@@ -215,6 +215,22 @@ def test_a_check_that_blocks_does_so_where_landing_and_analyst_tables_are_materi
     assert set(run.keys) == set(assets)
 
 
+@pytest.mark.parametrize("alone", [["mail/threads"], [*STATE, *sorted(TABLES)]], ids=["one table", "without staging"])
+def test_a_build_that_does_not_wait_for_the_checks_makes_them_itself(
+    alone: list[str], engine: Engine, box: Mailbox, dagster: Dagster
+) -> None:
+    box.generate(10, seed=3)
+    assert dagster.job("sync").success
+    with engine.warehouse.open() as connection:
+        connection.execute(BREAKS["message_recipients: message_is_stored"][0])
+
+    run = dagster.materialize(alone)
+
+    assert not run.success
+    assert TABLES & set(run.keys) == set()
+    assert "checks that block them fail: gmail.message_recipients: message_is_stored." in "".join(run.failures)
+
+
 def test_one_table_can_be_materialized_and_brings_all_of_them_up_to_date(warehouse: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         run = Run(
