@@ -8,11 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from mail_ingest.defs.specs import STATE_FRESHNESS, TABLE_FRESHNESS
+from mail_ingest.ingest.checks import all_checks
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.marts import load_relations
@@ -110,6 +113,37 @@ def test_every_analyst_relation_is_listed_with_its_key() -> None:
     assert listed == {
         relation.name: ", ".join(relation.key) for relation in load_relations() if relation.schema == "mail"
     }
+
+
+def test_every_check_is_listed_as_its_file_says() -> None:
+    listed = set(re.findall(r"^\| (.+): `(\w+)` \| (error|warn) \| (yes)? ?\| (.+) \|$", README, re.MULTILINE))
+    assert listed == {
+        (
+            _checked(check.relation, check.claim),
+            check.claim,
+            check.severity,
+            "yes" if check.is_blocking else "",
+            check.remedy,
+        )
+        for check in all_checks()
+    }
+
+
+def _checked(relation: str, claim: str) -> str:
+    """What the table calls it: the keys of all tables are two lines."""
+    if claim == "key_is_unique":
+        return "every `gmail` table" if relation.startswith("gmail.") else "every `mail` relation"
+    return f"`{relation}`"
+
+
+def test_freshness_is_as_the_page_says() -> None:
+    state, tables = STATE_FRESHNESS, TABLE_FRESHNESS
+    hours = [
+        window.to_timedelta() / timedelta(hours=1)
+        for window in (state.warn_window, state.fail_window, tables.fail_window)
+    ]  # type: ignore[union-attr]
+    assert "every {:g} hours (late from {:g} on".format(*hours) in README
+    assert f"analyst tables every {hours[2]:g}." in README
 
 
 def test_every_variable_that_is_read_is_listed() -> None:
