@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from mail_ingest.accounts import Account, Registry, account_id_of, token_env
+from mail_ingest.accounts import Account, Look, Registry, account_id_of, token_env
 from mail_ingest.accounts.account import AccountState
 from mail_ingest.errors import ConfigError, QuotaError
 from mail_ingest.settings import Settings
@@ -318,3 +318,21 @@ def test_files_are_for_their_owner_alone(registry: Registry, settings: Settings)
 
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
+
+
+def test_looks_tell_when_each_account_was_last_looked_at_whatever_its_state(
+    registry: Registry, calendar: Calendar
+) -> None:
+    registered_at = calendar.now
+    for address in (ADA, BOB, EVE):
+        registry.add(address, TOKEN)
+    calendar.forward(hours=1)
+    registry.checked(ADA)
+    registry.sync_finished(BOB, "failed")
+    registry.pause(BOB)
+    registry.remove(EVE)
+
+    assert registry.looks() == [
+        Look(ADA, "active", calendar.now, registered_at),
+        Look(BOB, "paused", None, registered_at),
+    ]

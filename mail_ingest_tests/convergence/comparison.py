@@ -6,6 +6,7 @@ from collections import Counter
 
 from mail_ingest.ingest import Engine
 from mail_ingest.ingest.audit import AuditOptions, audit_account
+from mail_ingest.ingest.checks import all_checks, check_warehouse
 from mail_ingest.simulator import Mailbox
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.convergence.served import Event, Served
@@ -24,6 +25,14 @@ def assert_converged(engine: Engine, box: Mailbox) -> None:
     audit = audit_account(engine, engine.registry.get(ADDRESS), AuditOptions())
     assert (audit.drift, audit.pending, audit.undecided, audit.backlog) == (0, 0, 0, 0), "verify sees what is not there"
     assert audit.unresolved_failures == 0, "a message whose content is stored counts as failed"
+    assert_checks_pass(engine)
+
+
+def assert_checks_pass(engine: Engine) -> None:
+    """No check raises a false alarm; those that warn tell of what may well be."""
+    errors = [check for check in all_checks() if check.severity == "error"]
+    with engine.warehouse.open():
+        assert {check.name: found for check in errors if (found := check_warehouse(engine, check)).rows} == {}
 
 
 def assert_events_complete(engine: Engine, served: Served, landed: set[Event]) -> None:
