@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from mail_ingest.simulator.answer_changes import AnswerChange, Change
 from mail_ingest.simulator.faults import KINDS, Fault, FaultKind, Hook, HookHandle
 from mail_ingest.simulator.grants import READONLY_SCOPE
 from mail_ingest.simulator.ledger import Ledger
@@ -169,6 +170,25 @@ class Simulator:
     def clear_faults(self) -> None:
         with self.world.lock:
             self.world.disturbances.faults.clear()
+
+    def change_answers(
+        self, path: str, change: Change, to: Any = "added", *, account: str | None = None, message_id: str | None = None
+    ) -> None:
+        """Lets a field of answers differ from the documentation, from the next request on.
+
+        `path` names method and field, through lists as through objects: `history.list.history.labelsAdded.labelIds`.
+        Changes: `add` (a field with the value `to`), `remove`, `rename` (to the name `to`), `replace` (by `to`), and
+        `number`, `string`, `object` and `list`, which turn the value into another kind. `message_id` matches the id in the
+        path of the request.
+        """
+        planned = AnswerChange(path, change, to, account, message_id)
+        with self.world.lock:
+            self.world.answer_changes.append(planned)
+
+    def restore_answers(self) -> None:
+        """Answers are as documented again."""
+        with self.world.lock:
+            self.world.answer_changes.clear()
 
     def before(self, method: str | None, hook: Hook, *, account: str | None = None, times: int | None = None,
                after: int = 0) -> HookHandle:  # fmt: skip

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import RLock
 
+from mail_ingest.simulator.answer_changes import AnswerChange
 from mail_ingest.simulator.clock import Clock
 from mail_ingest.simulator.faults import Disturbances
 from mail_ingest.simulator.grants import Grants
@@ -31,6 +32,7 @@ class World:
     lock: RLock
     switches: Switches = field(default_factory=Switches)
     disturbances: Disturbances = field(default_factory=Disturbances)
+    answer_changes: list[AnswerChange] = field(default_factory=list)
     accounts: dict[str, Mailbox] = field(default_factory=dict)
     notifications: list[Notification] = field(default_factory=list)
     latency_s: float = 0.0

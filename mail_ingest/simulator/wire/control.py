@@ -36,6 +36,8 @@ HELP = {
     "DELETE /simulator/faults": "forgets planned faults",
     "POST /simulator/hooks": 'runs a verb around a request: {"when": "before" or "after", "method", "times", "after", '
     '"account", "verb", "arguments"}',
+    "POST /simulator/answer-changes": "changes a field of answers, arguments as for Simulator.change_answers",
+    "DELETE /simulator/answer-changes": "answers are as documented again",
     "GET, PATCH /simulator/switches": "the switches",
     "PATCH /simulator/settings": '{"latency_s", "concurrency_limit", "history_retention_s"}',
     "POST /simulator/clock": '{"advance_s": seconds} moves the clock on',

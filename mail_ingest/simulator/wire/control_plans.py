@@ -4,6 +4,7 @@ import dataclasses
 from datetime import datetime
 from typing import Any
 
+from mail_ingest.simulator.answer_changes import AnswerChange
 from mail_ingest.simulator.faults import KINDS, Fault, HookHandle
 from mail_ingest.simulator.grants import READONLY_SCOPE
 from mail_ingest.simulator.mail.access import full_scope
@@ -37,6 +38,11 @@ class Plans:
                 return {}
             case ["POST", "hooks"]:
                 return self._plan_hook(arguments)
+            case ["POST", "answer-changes"]:
+                return self._plan_answer_change(arguments)
+            case ["DELETE", "answer-changes"]:
+                world.answer_changes.clear()
+                return {}
             case ["GET", "switches"]:
                 return dataclasses.asdict(world.switches)
             case ["PATCH", "switches"]:
@@ -59,6 +65,12 @@ class Plans:
         with self._world.lock:
             self._world.disturbances.faults.append(fault)
         return {"planned": fault.kind}
+
+    def _plan_answer_change(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        change = AnswerChange(**arguments)
+        with self._world.lock:
+            self._world.answer_changes.append(change)
+        return {"planned": change.change}
 
     def _plan_hook(self, arguments: dict[str, Any]) -> dict[str, Any]:
         box = box_of(self._world, str(arguments["account"]))

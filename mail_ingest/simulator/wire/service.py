@@ -149,6 +149,9 @@ class Service:
             box, params, prepared.path, grant, world.switches, self._tokens, world.clock, world.project, body, media
         )
         answer = method.handler(context)
+        if answer is not None:
+            for change in world.answer_changes:
+                change.apply(prepared.call, answer)
         if mask is None or answer is None:
             return answer
         masked = apply_mask(answer, mask)
