@@ -6,6 +6,9 @@ Every table is merged by `delete-insert`: after a kill in the load phase the oth
 when a key comes again is decided by the table's guard, a `source_filter` without correlation, which DuckDB and Postgres
 both turn into one anti-join. Cursors live in the source's state, set after the rows were handed over, so that one
 package holds both.
+
+Each source comes with the columns of its tables, as `tables` defines them, and a frozen schema contract: a batch with another
+column, type or table fails the load before anything of it is written, and never widens the warehouse.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+from dlt.common.schema import Schema
 from dlt.extract import DltResource, DltSource
 
 from mail_ingest.sources.tables import (
@@ -66,7 +71,7 @@ def landing_source(
                 stored[account_id] = dict(cursor)
         yield from ()
 
-    @dlt.source(name=name, max_table_nesting=0)
+    @dlt.source(schema=_schema(name, tables), max_table_nesting=0, schema_contract="freeze")
     def source() -> Iterator[DltResource]:
         for table_name in tables:
             yield _resource(_BY_NAME[table_name], read, staging, replaces=name == REPARSE_SOURCE)
@@ -74,6 +79,19 @@ def landing_source(
             yield dlt.resource(set_cursors, name="cursors")
 
     return source()
+
+
+def _schema(name: str, tables: list[str]) -> Schema:
+    """What the tables are known to hold before a row is seen, new columns of an upgrade included."""
+    schema = Schema(name)
+    for table_name in tables:
+        table = _BY_NAME[table_name]
+        columns = py_arrow_to_table_schema_columns(table.arrow_schema)
+        for column in table.columns:
+            if column.kind == "json":
+                columns[column.name]["data_type"] = "json"
+        schema.update_table({"name": table_name, "columns": columns})
+    return schema
 
 
 def _resource(table: Table, read: ReadBatches, staging: str, *, replaces: bool) -> DltResource:

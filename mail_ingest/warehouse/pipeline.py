@@ -182,6 +182,15 @@ def _load_error(name: str, error: BaseException) -> MailIngestError:
             return error
         chain.append(error)
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    for link in chain:
+        if type(link).__name__ == "DataValidationError":
+            # dlt's text quotes the rows
+            place = f"{link.table_name}.{link.column_name}" if link.column_name else link.table_name  # type: ignore[attr-defined]
+            return WarehouseError(
+                f"Pipeline {name} refused a package whose rows do not fit their table ({place} is not defined, or of another "
+                "type). This is a mistake in mail_ingest: please report it. Nothing of the package was loaded, and no table "
+                "was changed."
+            )
     text = " ".join(str(link) for link in chain)
     if "No space left" in text or "could not write" in text.lower():
         cause = "the disk is full"
