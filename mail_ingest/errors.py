@@ -14,6 +14,7 @@
         ServerError            Gmail or the network failed in a passing way, longer than we retry
         HistoryExpiredError    the cursor is older than Gmail's history: sweep
         MessageGoneError       the message does not exist any more: a deletion, not a failure
+        ChangedAnswerError     an answer lacks a field that is relied upon, or has it in another kind: update the package
         UnreadableAnswerError  an answer about one message that our own code could not deal with
 
 Every message says what was attempted, on which account and id, what came back, and what to do next. It never holds a
@@ -94,6 +95,10 @@ class HistoryExpiredError(GmailError):
 
 class MessageGoneError(GmailError):
     """The message does not exist any more."""
+
+
+class ChangedAnswerError(GmailError):
+    """Gmail's answer has another shape than this version knows how to read; `reason` names the field and its kind."""
 
 
 class UnreadableAnswerError(GmailError):

@@ -2,6 +2,7 @@
 
 from mail_ingest.gmail.calls import Patience
 from mail_ingest.gmail.client import GmailClient
+from mail_ingest.gmail.findings import Findings
 from mail_ingest.gmail.governor import QuotaGovernor
 from mail_ingest.gmail.ledger import Ledger, Snapshot, Usage
 from mail_ingest.gmail.models import (
@@ -20,6 +21,7 @@ from mail_ingest.gmail.transport import TokenSource, Transport
 
 __all__ = [
     "PROFILES",
+    "Findings",
     "GmailClient",
     "HistoryChange",
     "HistoryPage",

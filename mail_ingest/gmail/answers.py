@@ -1,7 +1,11 @@
 """Decoded JSON answers of Gmail -> models. The only place in `gmail` that meets untyped values.
 
-64-bit numbers arrive as decimal strings, empty arrays are absent, unknown keys are ignored. An answer of another shape
-raises `MalformedAnswerError`, which names the key and never holds a value.
+64-bit numbers arrive as decimal strings, empty arrays are absent, unknown keys are ignored. Every function tells `notice`
+what differs from the contract (see `contract`). An answer of another shape raises `MalformedAnswerError`, which names the
+field and never holds a value.
+
+Gmail leaves out what is empty, so a list that is absent may also have got another name. Where the two cannot be told apart,
+because a list that nobody knows stands beside it, nothing is read: an empty page would pass for a mailbox without messages.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ from typing import Any
 
 import pybase64
 
+from mail_ingest.gmail import contract
+from mail_ingest.gmail.contract import PAGE_SIZE, ChangedAnswerFieldError, Fields, MalformedAnswerError, Notice
 from mail_ingest.gmail.models import (
     ChangeKind,
     HistoryChange,
@@ -32,169 +38,187 @@ _CHANGE_ARRAYS: tuple[tuple[str, ChangeKind], ...] = (
 )
 
 
-_LEAST, _GREATEST = -(2**63), 2**63 - 1
-_LONGEST_INTEGER = len(str(_LEAST))
-
-
-class MalformedAnswerError(ValueError):
-    """Gmail answered 200 with something that is not the documented answer: cut off, or of another shape."""
-
-
-def profile(answer: object) -> Profile:
-    doc = _object(answer)
+def profile(answer: object, notice: Notice) -> Profile:
+    fields = contract.PROFILE
+    doc = fields.check(answer, notice)
     return Profile(
-        email_address=_text(doc, "emailAddress"),
-        messages_total=_integer(doc, "messagesTotal", 0),
-        threads_total=_integer(doc, "threadsTotal", 0),
-        history_id=_integer(doc, "historyId"),
+        email_address=fields.text(doc, "emailAddress"),
+        messages_total=fields.optional_count(doc, "messagesTotal"),
+        threads_total=fields.optional_count(doc, "threadsTotal"),
+        history_id=fields.integer(doc, "historyId"),
     )
 
 
-def labels(answer: object) -> list[Label]:
-    return [label(item) for item in _items(_object(answer), "labels")]
+def labels(answer: object, notice: Notice) -> list[Label]:
+    doc = contract.LABELS.check(answer, notice)
+    items = contract.LABELS.objects(doc, "labels")
+    if not items:
+        # no mailbox is without its system labels, and every label that is not listed would count as deleted
+        raise contract.LABELS.changed(doc, "labels", "empty list")
+    return [_label(item, contract.LISTED_LABEL, contract.LISTED_COLOR, notice) for item in items]
 
 
-def label(answer: object) -> Label:
-    doc = _object(answer)
-    color = _object(doc.get("color") or {})
-    return Label(
-        label_id=_text(doc, "id"),
-        name=_text(doc, "name"),
-        type=_text(doc, "type", "user"),
-        message_list_visibility=_optional_text(doc, "messageListVisibility"),
-        label_list_visibility=_optional_text(doc, "labelListVisibility"),
-        text_color=_optional_text(color, "textColor"),
-        background_color=_optional_text(color, "backgroundColor"),
-        messages_total=_optional_integer(doc, "messagesTotal"),
-        messages_unread=_optional_integer(doc, "messagesUnread"),
-        threads_total=_optional_integer(doc, "threadsTotal"),
-        threads_unread=_optional_integer(doc, "threadsUnread"),
-    )
+def label(answer: object, notice: Notice) -> Label:
+    return _label(answer, contract.LABEL, contract.COLOR, notice)
 
 
-def id_page(answer: object) -> IdPage:
-    doc = _object(answer)
-    refs = tuple(MessageRef(_text(item, "id"), _text(item, "threadId")) for item in _items(doc, "messages"))
-    return IdPage(refs, _optional_text(doc, "nextPageToken") or None)
+def id_page(answer: object, notice: Notice) -> IdPage:
+    fields = contract.ID_PAGE
+    doc = fields.check(answer, notice)
+    items = _listed(fields, doc, "messages")
+    try:
+        if contract.REF.are_plain(items):
+            refs = tuple(MessageRef(item["id"], item["threadId"]) for item in items)
+            return IdPage(refs, _next_page(fields, doc, len(refs)))
+    except KeyError:
+        pass  # found out and named below
+    return IdPage(tuple(_ref(item, notice) for item in items), _next_page(fields, doc, len(items)))
 
 
-def history_page(answer: object) -> HistoryPage:
-    doc = _object(answer)
-    records = tuple(_history_record(item) for item in _items(doc, "history"))
-    return HistoryPage(records, _optional_text(doc, "nextPageToken") or None, _integer(doc, "historyId"))
+def history_page(answer: object, notice: Notice) -> HistoryPage:
+    fields = contract.HISTORY_PAGE
+    doc = fields.check(answer, notice)
+    items = _listed(fields, doc, "history")
+    records = tuple(_history_record(item, notice) for item in items)
+    return HistoryPage(records, _next_page(fields, doc, len(items)), fields.integer(doc, "historyId"))
 
 
-def message_state(answer: object, message_id: str) -> MessageState:
-    doc = _message(answer, message_id)
+def message_state(answer: object, notice: Notice, message_id: str) -> MessageState:
+    fields = contract.STATE
+    doc = _message(fields, answer, notice, message_id)
+    if "labelIds" not in doc and fields.stands_in(doc, list):
+        raise fields.changed(doc, "labelIds")
     return MessageState(
         message_id=message_id,
-        thread_id=_text(doc, "threadId"),
-        label_ids=_label_ids(doc) or frozenset(),
-        history_id=_optional_integer(doc, "historyId"),
-        internal_date_ms=_optional_integer(doc, "internalDate"),
-        size_estimate=_optional_integer(doc, "sizeEstimate"),
+        thread_id=fields.text(doc, "threadId"),
+        label_ids=frozenset(fields.texts(doc, "labelIds")),
+        history_id=fields.optional_integer(doc, "historyId"),
+        internal_date_ms=fields.optional_integer(doc, "internalDate"),
+        size_estimate=fields.optional_integer(doc, "sizeEstimate"),
     )
 
 
-def raw_message(answer: object, message_id: str) -> RawMessage:
-    doc = _message(answer, message_id)
-    raw = _decoded(_text(doc, "raw"))
+def raw_message(answer: object, notice: Notice, message_id: str) -> RawMessage:
+    fields = contract.RAW
+    doc = _message(fields, answer, notice, message_id)
+    raw = _decoded(fields.text(doc, "raw"))
+    size_estimate = fields.optional_integer(doc, "sizeEstimate")
+    if not raw and size_estimate:
+        raise fields.changed(doc, "raw", "empty string")
     return RawMessage(
         message_id=message_id,
-        thread_id=_text(doc, "threadId"),
-        label_ids=_label_ids(doc) or frozenset(),
-        history_id=_optional_integer(doc, "historyId"),
-        internal_date_ms=_integer(doc, "internalDate"),
-        size_estimate=_integer(doc, "sizeEstimate", len(raw)),
-        snippet=_text(doc, "snippet", ""),
+        thread_id=fields.text(doc, "threadId"),
+        label_ids=frozenset(fields.texts(doc, "labelIds")),
+        history_id=fields.optional_integer(doc, "historyId"),
+        internal_date_ms=fields.integer(doc, "internalDate"),
+        size_estimate=len(raw) if size_estimate is None else size_estimate,
+        snippet="" if doc.get("snippet") is None else fields.text(doc, "snippet"),
         raw=raw,
     )
 
 
-def _history_record(item: dict[str, Any]) -> HistoryRecord:
-    changes = tuple(change for array, kind in _CHANGE_ARRAYS for change in _changes(item, array, kind))
+def _label(answer: object, fields: Fields, color_fields: Fields, notice: Notice) -> Label:
+    doc = fields.check(answer, notice)
+    color = doc.get("color")
+    color = color_fields.check(color, notice) if type(color) is dict else {}
+    return Label(
+        label_id=fields.text(doc, "id"),
+        name=fields.text(doc, "name"),
+        type=fields.optional_text(doc, "type"),
+        message_list_visibility=fields.optional_text(doc, "messageListVisibility"),
+        label_list_visibility=fields.optional_text(doc, "labelListVisibility"),
+        text_color=color_fields.optional_text(color, "textColor"),
+        background_color=color_fields.optional_text(color, "backgroundColor"),
+        messages_total=fields.optional_count(doc, "messagesTotal"),
+        messages_unread=fields.optional_count(doc, "messagesUnread"),
+        threads_total=fields.optional_count(doc, "threadsTotal"),
+        threads_unread=fields.optional_count(doc, "threadsUnread"),
+    )
+
+
+def _ref(item: object, notice: Notice) -> MessageRef:
+    doc = contract.REF.check(item, notice)
+    return MessageRef(contract.REF.text(doc, "id"), contract.REF.text(doc, "threadId"))
+
+
+def _listed(fields: Fields, doc: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    if name not in doc and fields.stands_in(doc, list):
+        raise fields.changed(doc, name)
+    return fields.objects(doc, name)
+
+
+def _next_page(fields: Fields, doc: dict[str, Any], count: int) -> str | None:
+    """The token of the next page. A page that is full and has none may be the last one, or have it by another name."""
+    if doc.get("nextPageToken") is not None:
+        return fields.text(doc, "nextPageToken") or None
+    unknown = fields.stands_in(doc, str)
+    if any("page" in name.lower() or "token" in name.lower() for name in unknown) or (unknown and count >= PAGE_SIZE):
+        raise fields.changed(doc, "nextPageToken")
+    return None
+
+
+def _history_record(item: dict[str, Any], notice: Notice) -> HistoryRecord:
+    fields = contract.RECORD
+    doc = fields.check(item, notice)
+    unclear: list[str] = []
+    changes = tuple(change for array, kind in _CHANGE_ARRAYS for change in _changes(doc, array, kind, unclear, notice))
+    mentioned = dict.fromkeys(_mentioned(message, notice) for message in fields.objects(doc, "messages"))
+    if fields.stands_in(doc, list):
+        # a kind of change that nobody knows, about some of these messages
+        if not mentioned:
+            raise fields.changed(doc, "messages")
+        unclear += mentioned
     told = {change.message_id for change in changes}
-    mentioned = dict.fromkeys(_text(message, "id") for message in _items(item, "messages"))
-    return HistoryRecord(_integer(item, "id"), changes, tuple(id_ for id_ in mentioned if id_ not in told))
+    bare = tuple(message_id for message_id in mentioned if message_id not in told)
+    return HistoryRecord(fields.integer(doc, "id"), changes, bare, tuple(dict.fromkeys(unclear)))
 
 
-def _changes(item: dict[str, Any], array: str, kind: ChangeKind) -> Iterator[HistoryChange]:
-    for change in _items(item, array):
-        message = _object(change.get("message"))
+def _mentioned(message: object, notice: Notice) -> str:
+    return contract.MENTIONED.text(contract.MENTIONED.check(message, notice), "id")
+
+
+def _changes(
+    record: dict[str, Any], array: str, kind: ChangeKind, unclear: list[str], notice: Notice
+) -> Iterator[HistoryChange]:
+    """The changes of one array. A message whose labels changed in a way that cannot be read goes to `unclear`."""
+    fields, message_fields = contract.CHANGES[array], contract.CHANGED_MESSAGES[array]
+    for element in contract.RECORD.objects(record, array):
+        change = fields.check(element, notice)
+        if type(change.get("message")) is not dict:
+            raise fields.changed(change, "message")
+        message = message_fields.check(change["message"], notice)
+        message_id = message_fields.text(message, "id")
+        label_ids: frozenset[str] | None = None
+        changed_label_ids: tuple[str, ...] = ()
+        try:
+            if message.get("labelIds") is not None:
+                label_ids = frozenset(message_fields.texts(message, "labelIds"))
+            if kind in ("labelAdded", "labelRemoved"):
+                changed_label_ids = fields.texts(change, "labelIds")
+        except ChangedAnswerFieldError as error:
+            notice((str(error),))
+            unclear.append(message_id)
+        if kind in ("labelAdded", "labelRemoved") and not changed_label_ids:
+            unclear.append(message_id)
         yield HistoryChange(
             kind=kind,
-            message_id=_text(message, "id"),
-            thread_id=_text(message, "threadId", ""),
-            label_ids=_label_ids(message),
-            changed_label_ids=_texts(change, "labelIds"),
+            message_id=message_id,
+            thread_id=message_fields.optional_text(message, "threadId") or "",
+            label_ids=label_ids,
+            changed_label_ids=changed_label_ids,
         )
 
 
-def _message(answer: object, message_id: str) -> dict[str, Any]:
-    doc = _object(answer)
-    if _text(doc, "id") != message_id:
+def _message(fields: Fields, answer: object, notice: Notice, message_id: str) -> dict[str, Any]:
+    doc = fields.check(answer, notice)
+    if fields.text(doc, "id") != message_id:
         raise MalformedAnswerError("another message was answered")
     return doc
 
 
 def _decoded(text: str) -> bytes:
-    """Base64url with or without padding; documented nowhere, seen both ways."""
+    """Base64url with or without padding, which is documented nowhere and seen both ways; the plain alphabet as well."""
     try:
         return pybase64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
         raise MalformedAnswerError("raw is not base64url") from error
-
-
-def _object(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise MalformedAnswerError("not a JSON object")
-    return value
-
-
-def _items(doc: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    value = doc.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise MalformedAnswerError(f"{key} is not a list of objects")
-    return value
-
-
-def _label_ids(doc: dict[str, Any]) -> frozenset[str] | None:
-    return frozenset(_texts(doc, "labelIds")) if "labelIds" in doc else None
-
-
-def _texts(doc: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = doc.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise MalformedAnswerError(f"{key} is not a list of strings")
-    return tuple(value)
-
-
-def _text(doc: dict[str, Any], key: str, default: str | None = None) -> str:
-    value = doc.get(key, default)
-    if not isinstance(value, str):
-        raise MalformedAnswerError(f"{key} is missing or not a string")
-    return value
-
-
-def _optional_text(doc: dict[str, Any], key: str) -> str | None:
-    return None if doc.get(key) is None else _text(doc, key)
-
-
-def _integer(doc: dict[str, Any], key: str, default: int | None = None) -> int:
-    value = doc.get(key, default)
-    if (
-        isinstance(value, str)
-        and len(value) <= _LONGEST_INTEGER
-        and value.isascii()
-        and value.removeprefix("-").isdigit()
-    ):
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and _LEAST <= value <= _GREATEST:
-        return value
-    raise MalformedAnswerError(f"{key} is missing or not a whole number of 64 bits")
-
-
-def _optional_integer(doc: dict[str, Any], key: str) -> int | None:
-    return None if doc.get(key) is None else _integer(doc, key)

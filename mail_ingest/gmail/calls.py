@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
-from mail_ingest.errors import AccountError, AuthError, ConcurrencyError, GmailError, QuotaError, ServerError
-from mail_ingest.gmail.answers import MalformedAnswerError
+from mail_ingest.errors import (
+    AccountError,
+    AuthError,
+    ChangedAnswerError,
+    ConcurrencyError,
+    GmailError,
+    QuotaError,
+    ServerError,
+)
+from mail_ingest.gmail.contract import ChangedAnswerFieldError, MalformedAnswerError, Notice
 from mail_ingest.gmail.exchange import Exchange, RefusedError
+from mail_ingest.gmail.findings import Findings
 from mail_ingest.gmail.governor import QuotaGovernor
 from mail_ingest.gmail.ledger import Usage
 from mail_ingest.gmail.quota import WINDOW_S
@@ -27,6 +36,8 @@ T = TypeVar("T")
 
 MALFORMED = "malformedAnswer"
 """`reason` of a ServerError about an answer that came, with status 200, and could not be read."""
+
+_CHANGED = "changedAnswer"
 
 _FAR_S = 120.0
 _CLOCK_SKEW_S = 0.5  # Gmail's clock and ours differ a little; too early costs another refusal
@@ -69,6 +80,7 @@ class Caller:
         url: str,
         governor: QuotaGovernor,
         transport: Transport,
+        findings: Findings,
         max_in_flight: int,
         patience: Patience,
         clock: Callable[[], float] = time.time,
@@ -80,6 +92,7 @@ class Caller:
         self._url = url
         self._governor = governor
         self._transport = transport
+        self._findings = findings
         self._in_flight = governor.in_flight(account_id, max_in_flight)
         self._patience = patience
         self._clock = clock
@@ -91,12 +104,13 @@ class Caller:
         self,
         call: Call,
         request: Request,
-        read: Callable[[object], T],
+        read: Callable[[object, Notice], T],
         admit: Admit | None = None,
         patience: Patience | None = None,
     ) -> T:
         """The answer to `request`, read by `read`, after as many tries as the refusals deserve. Raises GmailError.
 
+        `read` also gets whom to tell what differs from the contract.
         `admit` is asked before a large body is read. `patience` is this call's own.
         """
         tries = _Tries(patience or self._patience)
@@ -112,20 +126,23 @@ class Caller:
             self._prepare_next(call, outcome, tries, token)
 
     def _attempt(
-        self, call: Call, request: Request, read: Callable[[object], T], token: str, admit: Admit | None
+        self, call: Call, request: Request, read: Callable[[object, Notice], T], token: str, admit: Admit | None
     ) -> T | Refusal:
         """One request sent: its answer, or why there is none."""
         exchange = Exchange(self._transport, self._url, token, self._clock, admit)
         with self._in_flight.slot() as mark:
             self._governor.acquire(self._account_id, call.method)
             try:
-                answer = read(request.execute(http=exchange))
+                answer = read(request.execute(http=exchange), self._findings.add)
             except RefusedError as error:
                 if error.refusal.remedy is Remedy.FEWER_AT_ONCE:
                     self._in_flight.refused(mark)
                 return error.refusal
             except NetworkError as error:
                 return Refusal(Remedy.UNREACHABLE if error.permanent else Remedy.REPEAT, 0, "network", str(error))
+            except ChangedAnswerFieldError as error:
+                self._findings.add((str(error),))
+                return Refusal(Remedy.REPEAT, 200, _CHANGED, str(error))
             except MalformedAnswerError as error:
                 return Refusal(Remedy.REPEAT, 200, MALFORMED, str(error))
             finally:
@@ -161,7 +178,7 @@ class Caller:
         if tries.failing_since is None:
             tries.failing_since = now
         tries.failed += 1
-        tries.malformed += refusal.reason == MALFORMED
+        tries.malformed += refusal.reason in (MALFORMED, _CHANGED)
         wait_s = self._rand() * min(2.0 ** (tries.failed - 1), _LONGEST_BACKOFF_S)
         wait_s = max(wait_s, self._asked_wait_s(refusal))
         if (
@@ -169,6 +186,8 @@ class Caller:
             or tries.malformed >= _MALFORMED_ATTEMPTS
             or now - tries.failing_since + wait_s > tries.patience.seconds
         ):
+            if refusal.reason == _CHANGED:
+                self._fail_for_good(call, refusal)
             self._fail(ServerError, call, refusal, f"gave up after {tries.failed} tries; worth trying again later")
         self._wait(call, refusal, wait_s)
 
@@ -230,6 +249,16 @@ class Caller:
         logger.info("%s, next try in %.1f s", self._text(call, refusal), wait_s)
         self._governor.ledger.add(self._account_id, call.method, Usage(waited_s=wait_s))
         self._sleep(wait_s)
+
+    def _fail_for_good(self, call: Call, refusal: Refusal) -> NoReturn:
+        raise ChangedAnswerError(
+            f"{call} for {self._account_id}: Gmail's answer has changed: {refusal.text}. This version of mail_ingest cannot "
+            "read it, and nothing of it was stored: update mail_ingest, or report this if there is no newer version. What "
+            "could not be read is asked for again",
+            account_id=self._account_id,
+            reason=refusal.text,
+            status=refusal.status,
+        )
 
     def _fail(self, kind: type[GmailError], call: Call, refusal: Refusal, advice: str) -> NoReturn:
         raise kind(

@@ -68,6 +68,7 @@ class _Touched:
     inner: tuple[int, frozenset[str]] | None = None
     added_with: tuple[int, frozenset[str]] | None = None
     added_at: int = 0
+    unclear_at: int = -1
 
 
 #: Reads one message's labels from Gmail (20 units); None when it is gone.
@@ -95,6 +96,9 @@ class Replay:
             for message_id in record.message_ids:
                 if message_id not in typed:
                     self._touch(message_id, "", record.history_id)
+            for message_id in record.unclear_ids:
+                seen = self._touch(message_id, "", record.history_id)
+                seen.unclear_at = max(seen.unclear_at, record.history_id)
 
     def _add_change(self, hid: int, change: HistoryChange) -> Iterator[LabelEvent]:
         seen = self._touch(change.message_id, change.thread_id, hid)
@@ -162,7 +166,7 @@ class Replay:
         """Yields one state per touched message that differs from what is stored and is newer.
 
         Stored states are looked up `batch` messages at a time. `read_minimal` is called only where neither the store
-        nor a record tells the labels.
+        nor a record tells the labels, or the thread, or where a record tells of the message in a way that is not known.
         """
         ids = self.message_ids()
         for start in range(0, len(ids), batch):
@@ -180,9 +184,17 @@ class Replay:
             return None
         hid = seen.history_id
         thread_id = seen.thread_id or (stored.thread_id if stored else "")
-        if seen.exists is not None and not seen.exists[1] and seen.exists[0] > floor:
+        is_unclear = seen.unclear_at > floor
+        if not is_unclear and seen.exists is not None and not seen.exists[1] and seen.exists[0] > floor:
             labels = stored.label_ids if stored else self._last_known_labels(seen)
             return StateChange(message_id, thread_id, labels, hid, True, stored)
+        if is_unclear or not thread_id:
+            change = self._read(message_id, thread_id, hid, stored, read_minimal)
+            is_same = stored is not None and (change.label_ids, change.is_deleted) == (
+                stored.label_ids,
+                stored.is_deleted,
+            )
+            return None if is_same else change
         # a message that was added since: a sweep may have met it between two of its labels
         is_new = seen.exists is not None and seen.exists[1] and seen.exists[0] > floor
         if stored is not None and not stored.is_deleted and not is_new:
@@ -195,14 +207,18 @@ class Replay:
         elif seen.inner is not None:
             since, base = seen.inner
         else:
-            state = read_minimal(message_id)
-            if state is None:
-                labels = stored.label_ids if stored else frozenset()
-                return StateChange(message_id, thread_id, labels, hid, True, stored)
-            return StateChange(
-                message_id, state.thread_id, state.label_ids, max(hid, state.history_id or 0), False, stored
-            )
+            return self._read(message_id, thread_id, hid, stored, read_minimal)
         return StateChange(message_id, thread_id, self._apply(base, since, seen), hid, False, stored)
+
+    @staticmethod
+    def _read(
+        message_id: str, thread_id: str, hid: int, stored: StoredState | None, read_minimal: MinimalReader
+    ) -> StateChange:
+        state = read_minimal(message_id)
+        if state is None:
+            labels = stored.label_ids if stored else frozenset()
+            return StateChange(message_id, thread_id, labels, hid, True, stored)
+        return StateChange(message_id, state.thread_id, state.label_ids, max(hid, state.history_id or 0), False, stored)
 
     @staticmethod
     def _apply(base: frozenset[str], since: int, seen: _Touched) -> frozenset[str]:

@@ -12,7 +12,9 @@ from typing import TypeVar
 from mail_ingest.errors import ConfigError, GmailError, HistoryExpiredError, MessageGoneError, ServerError
 from mail_ingest.gmail import answers
 from mail_ingest.gmail.calls import Call, Caller, Patience
+from mail_ingest.gmail.contract import PAGE_SIZE
 from mail_ingest.gmail.fetching import fetch_all
+from mail_ingest.gmail.findings import Findings
 from mail_ingest.gmail.governor import QuotaGovernor
 from mail_ingest.gmail.models import HistoryPage, IdPage, Label, MessageState, Profile, RawMessage
 from mail_ingest.gmail.service import USER_AGENT, Service, service
@@ -20,9 +22,6 @@ from mail_ingest.gmail.transport import Admit, TokenSource, Transport
 from mail_ingest.settings import GMAIL_URL, is_loopback
 
 Page = TypeVar("Page", IdPage, HistoryPage)
-
-PAGE_SIZE = 500
-"""The most ids or history records that Gmail puts on a page; a page costs the same whatever its size."""
 
 EMPTY_PAGES_IN_A_ROW = 100
 """Pages without content but with a next one have been seen one after the other; so many are no accident."""
@@ -55,6 +54,8 @@ class GmailClient:
         if governor.profile.is_off and not is_loopback(url):
             raise ConfigError(f"MAIL_INGEST_QUOTA=off is for loopback addresses only, and Gmail is {url}")
         self.account_id = account_id
+        self.findings = Findings(account_id)
+        """What differed in the answers so far from what `contract` knows."""
         self._url = url.rstrip("/")
         self._user_agent = user_agent
         self._max_in_flight = max_in_flight
@@ -64,6 +65,7 @@ class GmailClient:
             url=self._url,
             governor=governor,
             transport=transport,
+            findings=self.findings,
             max_in_flight=max_in_flight,
             patience=patience,
             clock=clock,

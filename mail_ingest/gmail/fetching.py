@@ -12,6 +12,7 @@ from typing import NamedTuple
 from mail_ingest.errors import (
     AccountError,
     AuthError,
+    ChangedAnswerError,
     ConcurrencyError,
     GmailError,
     MailIngestError,
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 Result = tuple[str, RawMessage | GmailError]
 Get = Callable[[str, Admit], RawMessage]
 
+#: What may concern every message: so many in a row are believed to.
+_MAY_BE_ALL = (ServerError, UnreadableAnswerError, ChangedAnswerError)
 _ENDS_ACCOUNT = (AuthError, AccountError, QuotaError, ConcurrencyError)
 
 
@@ -64,7 +67,7 @@ def fetch_all(message_ids: Iterable[str], get: Get, *, threads: int, max_waiting
                 ended = ended or outcome
                 continue
             yield message_id, outcome
-            if not isinstance(outcome, ServerError | UnreadableAnswerError) or outcome.reason == MALFORMED:
+            if not isinstance(outcome, _MAY_BE_ALL) or outcome.reason == MALFORMED:
                 failures_in_a_row = 0
             elif (failures_in_a_row := failures_in_a_row + 1) >= 2 * threads:
                 ended = ended or outcome

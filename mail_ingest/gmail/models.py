@@ -14,21 +14,24 @@ ChangeKind = Literal["messageAdded", "messageDeleted", "labelAdded", "labelRemov
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The mailbox as a whole. `history_id` is its newest history record: the cursor to start from."""
+    """The mailbox as a whole. `history_id` is its newest history record: the cursor to start from.
+
+    Totals are None where Gmail gives none.
+    """
 
     email_address: str
-    messages_total: int
-    threads_total: int
+    messages_total: int | None
+    threads_total: int | None
     history_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label. Colours and visibilities are None where Gmail names none; counts are None unless `get_label` asked."""
+    """One label. Type, colours and visibilities are None where Gmail names none; counts unless `get_label` asked."""
 
     label_id: str
     name: str = field(repr=False)
-    type: str
+    type: str | None
     message_list_visibility: str | None = None
     label_list_visibility: str | None = None
     text_color: str | None = None
@@ -75,12 +78,14 @@ class HistoryRecord:
     """One record of the change log; several messages may be in it.
 
     Within a record, additions come first and deletions last, as Gmail gives no order between its arrays.
-    `message_ids` are messages that the record mentions without telling what changed.
+    `message_ids` are messages that the record mentions without telling what changed, `unclear_ids` those of which it tells
+    in a way that is not known: they have to be read.
     """
 
     history_id: int
     changes: tuple[HistoryChange, ...] = ()
     message_ids: tuple[str, ...] = ()
+    unclear_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from mail_ingest import __version__
-from mail_ingest.gmail.answers import MalformedAnswerError
+from mail_ingest.gmail.contract import MalformedAnswerError
 from mail_ingest.settings import is_loopback
 
 SCOPE = "https://www.googleapis.com/auth/gmail.readonly"

@@ -19,7 +19,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mail_ingest.errors import BusyError, GmailError, MessageGoneError, ServerError, UnreadableAnswerError
+from mail_ingest.errors import (
+    BusyError,
+    ChangedAnswerError,
+    GmailError,
+    MessageGoneError,
+    ServerError,
+    UnreadableAnswerError,
+)
 from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.heap import return_unused
 from mail_ingest.ingest import failures
@@ -242,7 +249,7 @@ class ContentDrain:
                 more_follow = self._packages > 1 or (ended is None and self._attempted < self._total)
                 self._run.record(spool)
                 self._load(spool, more_follow=more_follow)
-        if rank and isinstance(ended, ServerError | UnreadableAnswerError):
+        if rank and isinstance(ended, ServerError | UnreadableAnswerError | ChangedAnswerError):
             # these have failed before: that many of them fail in a row says nothing about the account, which did well
             # until here. What was not tried waits for the next run.
             logger.warning(

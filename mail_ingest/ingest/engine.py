@@ -225,6 +225,7 @@ class Engine:
         try:
             self.registry.sync_started(account.account_id)
             client = self.client(account)
+            run.findings = client.findings
             self.sync_state(account, client, run, options, on_progress)
             if options.content:
                 self.drain_content(account, client, run, options, on_progress)
@@ -346,6 +347,8 @@ class Engine:
                 self.registry.resume(account.account_id)
             if failure is None and not run.changed_anything:
                 self.registry.checked(account.account_id)
+                if self._has_news_of_fields(run):
+                    self._record_run(account, run)
                 return
             self.registry.sync_finished(
                 account.account_id,
@@ -358,7 +361,9 @@ class Engine:
             if isinstance(failure, SweepRefusedError):
                 self.registry.note(account.account_id, run.error)
             # a warehouse that failed would fail again
-            if not isinstance(failure, WarehouseError) and (failure is not None or not run.is_recorded):
+            if not isinstance(failure, WarehouseError) and (
+                failure is not None or not run.is_recorded or self._has_news_of_fields(run)
+            ):
                 self._record_run(account, run)
         except MailIngestError as error:
             logger.error("the end of the sync of %s could not be recorded: %s", account.account_id, error)
@@ -366,6 +371,11 @@ class Engine:
             logger.error(
                 "the end of the sync of %s could not be recorded: %s", account.account_id, type(error).__name__
             )
+
+    def _has_news_of_fields(self, run: SyncRun) -> bool:
+        """Whether something unexpected in Gmail's answers is in no row of the account's runs: it is told once, not hourly."""
+        new = set(run.unexpected_fields) - set(run.recorded_fields)
+        return bool(new) and not new <= self.queries.unexpected_fields(run.account_id)
 
     def _record_run(self, account: Account, run: SyncRun) -> None:
         from mail_ingest.sources.landing import STATE_SOURCE, landing_source

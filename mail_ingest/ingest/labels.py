@@ -24,7 +24,7 @@ def identity(label: Label) -> tuple[str, ...]:
     return (
         label.label_id,
         label.name,
-        label.type,
+        label.type or "",
         label.message_list_visibility or "",
         label.label_list_visibility or "",
         label.text_color or "",

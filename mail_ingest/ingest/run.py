@@ -11,7 +11,7 @@ from typing import Literal
 import orjson
 
 from mail_ingest.accounts import Account
-from mail_ingest.gmail import Ledger, Snapshot
+from mail_ingest.gmail import Findings, Ledger, Snapshot
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.tables import SYNC_RUNS
 from mail_ingest.warehouse.spool import Spool
@@ -61,6 +61,7 @@ class SyncRun:
 
     `months` are those (such as 2026-05) in which content was stored, `months_listed` those of a backfill whose messages
     Gmail has listed: of the others nothing is known. `dead_letters` are the account's, however long ago they failed.
+    `findings` are the client's, `recorded_fields` those of them that the run's row holds so far.
     """
 
     account_id: str
@@ -88,6 +89,8 @@ class SyncRun:
     is_recorded: bool = False
     months: set[str] = field(default_factory=set)
     months_listed: set[str] = field(default_factory=set)
+    findings: Findings = field(default_factory=Findings)
+    recorded_fields: tuple[str, ...] = ()
     finished_at: datetime | None = None
     _before: Snapshot | None = None
 
@@ -112,6 +115,11 @@ class SyncRun:
         )
 
     @property
+    def unexpected_fields(self) -> tuple[str, ...]:
+        """What differed in Gmail's answers so far; see `gmail.contract`."""
+        return self.findings.lines()
+
+    @property
     def duration_s(self) -> float:
         return ((self.finished_at or datetime.now(UTC)) - self.started_at).total_seconds()
 
@@ -120,6 +128,7 @@ class SyncRun:
         spent = self.spent
         total = spent.total()
         by_method = spent.account(self.account_id)
+        fields = self.recorded_fields = self.unexpected_fields
         buffer = RowBuffer(SYNC_RUNS, spool.write)
         buffer.add(
             (
@@ -145,6 +154,7 @@ class SyncRun:
                 total.waited_s,
                 orjson.dumps({method: usage.units for method, usage in sorted(by_method.items())}).decode(),
                 orjson.dumps({method: usage.calls for method, usage in sorted(by_method.items())}).decode(),
+                orjson.dumps(fields).decode() if fields else None,
             )
         )
         buffer.flush()
@@ -177,6 +187,7 @@ class SyncRun:
             "bytes_received": total.bytes,
             "waited_s": round(total.waited_s, 3),
             "duration_s": round(self.duration_s, 3),
+            "unexpected_fields": list(self.unexpected_fields),
         }
 
 

@@ -265,11 +265,14 @@ class StateSync:
             self._client,
             labels,
             on_ids=lambda found: self._on_progress(
-                Progress(self._account_id, "ids", found, max(found, profile.messages_total))
+                Progress(self._account_id, "ids", found, max(found, profile.messages_total or 0))
             ),
         )
         if not self._accept_shrink:
-            check_sweep_is_believable(len(swept), profile.messages_total, self._account_id)
+            # without Gmail's word what is stored stands for it: an empty sweep must not delete a mailbox
+            total = profile.messages_total
+            total = self._queries.count_live(self._account_id) if total is None else total
+            check_sweep_is_believable(len(swept), total, self._account_id)
         self._pipelines.remove_early_events(self._account_id)
         replay, history_id = self._replay_since(since, pinned, labels, known, packages)
 

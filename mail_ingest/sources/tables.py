@@ -71,8 +71,8 @@ ACCOUNTS = Table(
     ("account_id",),
     _columns("""
         account_id text Lower-cased address of the mailbox, as Gmail's profile returns it.
-        messages_total int Messages in the mailbox by Gmail's profile, spam and trash included.
-        threads_total int Threads in the mailbox by Gmail's profile.
+        messages_total int Messages in the mailbox by Gmail's profile, spam and trash included; null where it tells none.
+        threads_total int Threads in the mailbox by Gmail's profile; null where it tells none.
         cursor_history_id int Copy of the sync cursor. The authority is the pipeline's own state.
         last_full_sync_at time When ids and labels were last swept.
         last_synced_at time When a state sync last landed changes.
@@ -89,7 +89,7 @@ LABELS = Table(
         account_id text Account that owns the label.
         label_id text Gmail's id of the label; it outlives renames.
         name text Display name. System labels are named like their id; user labels nest by slashes.
-        type text system or user.
+        type text system or user; null where Gmail gives none.
         message_list_visibility text show or hide; null where Gmail gives none.
         label_list_visibility text labelShow, labelShowIfUnread or labelHide; null where Gmail gives none.
         text_color text Text colour as a hex value, for coloured labels.
@@ -165,6 +165,7 @@ SYNC_RUNS = Table(
         waited_s float Seconds spent waiting for quota.
         units_by_method json JSON object: method to units.
         calls_by_method json JSON object: method to calls.
+        unexpected_fields json JSON array of fields in Gmail's answers that were not expected, with their kinds; null without any.
     """),
 )
 

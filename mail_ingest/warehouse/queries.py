@@ -139,6 +139,24 @@ class Queries:
                 ).fetchall()
         return list({row[0]: _state(row, parse) for row in found}.values())
 
+    def count_live(self, account_id: str) -> int:
+        """Messages of an account that are not deleted."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select count(*) from gmail.message_states where account_id = ? and not is_deleted", [account_id]
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def unexpected_fields(self, account_id: str, since: datetime | None = None) -> set[str]:
+        """What syncs of an account, of all time or since a moment, found in Gmail's answers that was not expected."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select distinct cast(unexpected_fields as varchar) from gmail.sync_runs "
+                "where account_id = ? and unexpected_fields is not null and finished_at >= coalesce(?, finished_at)",
+                [account_id, since],
+            ).fetchall()
+        return {line for row in rows for line in orjson.loads(row[0])}
+
     def labels(self, account_id: str) -> dict[str, StoredLabel]:
         """Every label the account has or had, by id."""
         with self._warehouse.open() as connection:

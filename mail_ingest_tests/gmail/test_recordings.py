@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mail_ingest.gmail import answers
+from mail_ingest.gmail.contract import Notice
 from mail_ingest.gmail.refusals import Remedy, classify
 from mail_ingest_tests.gmail.stage import EPOCH
 from mail_ingest_tests.simulator.shared_data import shared_data
@@ -22,8 +23,9 @@ def recordings() -> list[tuple[str, dict[str, Any]]]:
     return [(doc["request"]["path"].removeprefix(USERS), doc["response"]) for doc in docs if doc["status"] == 200]
 
 
-def test_every_recorded_answer_is_understood() -> None:
-    readers: dict[str, Callable[[Any], Any]] = {
+def test_every_recorded_answer_is_understood_and_as_the_contract_says() -> None:
+    noticed: list[str] = []
+    readers: dict[str, Callable[[Any, Notice], Any]] = {
         "profile": answers.profile,
         "labels": answers.labels,
         "messages": answers.id_page,
@@ -33,14 +35,15 @@ def test_every_recorded_answer_is_understood() -> None:
 
     for path, response in recordings():
         if path in readers:
-            assert readers[path](response)
+            assert readers[path](response, noticed.extend)
             read[path] += 1
         elif path.startswith("messages/") and path.count("/") == 1:
-            state = answers.message_state(response, path.removeprefix("messages/"))
+            state = answers.message_state(response, noticed.extend, path.removeprefix("messages/"))
             assert state.label_ids == set(response.get("labelIds", []))
             assert state.history_id == int(response["historyId"])
             read["state"] += 1
 
+    assert noticed == []
     assert min(read.values()) >= 1, read
     assert read["state"] >= 40
 
@@ -48,7 +51,7 @@ def test_every_recorded_answer_is_understood() -> None:
 def test_recorded_history_loses_no_message() -> None:
     for path, response in recordings():
         if path == "history":
-            page = answers.history_page(response)
+            page = answers.history_page(response, list[str]().extend)
             told = {change.message_id for record in page.records for change in record.changes}
             mentioned = {message_id for record in page.records for message_id in record.message_ids}
             named = {message["id"] for record in response["history"] for message in record["messages"]}

@@ -9,6 +9,7 @@ import pytest
 from mail_ingest.errors import (
     AccountError,
     AuthError,
+    ChangedAnswerError,
     ConcurrencyError,
     GmailError,
     MessageGoneError,
@@ -124,12 +125,9 @@ def test_retry_after_header_is_honoured(gmail: Simulator, client: GmailClient, c
         b"<html></html>",
         b"[]",
         b"null",
-        b'{"id": "m1"}',
         b'{"id": "m1", "threadId": "t", "raw": "!!", "internalDate": "1"}',
-        b'{"id": "m1", "threadId": "t", "raw": "YWFh", "internalDate": "soon"}',
-        b'{"id": "m1", "threadId": "t", "raw": 5, "internalDate": "1"}',
         b'{"id": "m1", "threadId": "t", "raw": "YWFhY", "internalDate": "1"}',
-        b'{"id": "m1", "threadId": "t", "raw": "YWFh", "internalDate": "1", "labelIds": "INBOX"}',
+        b'{"id": "m1", "threadId": "t", "raw": "YWFh", "internalDate": "99999999999999999999"}',
         b'{"id": "m2", "threadId": "t", "raw": "YWFh", "internalDate": "1"}',
     ],
 )
@@ -141,6 +139,45 @@ def test_answer_that_cannot_be_read_is_asked_for_three_times(clock: Clock, body:
             client.get_raw_message("m1")
 
     assert caught.value.reason == "malformedAnswer"
+    assert len(wire.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "messages.get.raw: missing"),
+        ({"raw": 5}, "messages.get.raw: number instead of string"),
+        ({"raw": None}, "messages.get.raw: null instead of string"),
+        ({"raw": "", "sizeEstimate": 9}, "messages.get.raw: empty string instead of string"),
+        ({"raw": "YWFh"}, "messages.get.internalDate: missing"),
+        ({"raw": "YWFh", "internalDate": "soon"}, "messages.get.internalDate: other string instead of digit string"),
+        ({"raw": "YWFh", "internalDate": {"ms": 1}}, "messages.get.internalDate: object instead of digit string"),
+        ({"raw": "YWFh", "internalDate": True}, "messages.get.internalDate: boolean instead of digit string"),
+        ({"raw": "YWFh", "internalDate": 0.5}, "messages.get.internalDate: fraction instead of digit string"),
+        (
+            {"raw": "YWFh", "internalDate": "1", "labelIds": "INBOX"},
+            "messages.get.labelIds: string instead of list of strings",
+        ),
+        (
+            {"raw": "YWFh", "internalDate": "1", "labelIds": [{"id": "INBOX"}, 5]},
+            "messages.get.labelIds: list of numbers and objects instead of list of strings",
+        ),
+        ({"raw": "YWFh", "internalDate": "1", "threadId": 7}, "messages.get.threadId: number instead of string"),
+        ({"raw": "YWFh", "internalDate": "1", "snippet": ["x"]}, "messages.get.snippet: list instead of string"),
+    ],
+)
+def test_answer_whose_fields_have_changed_is_asked_for_three_times_and_says_what_has_changed(
+    clock: Clock, fields: dict[str, object], reason: str
+) -> None:
+    with Wire(in_turn(json_answer({"id": "m1", "threadId": "t", **fields}))) as wire:
+        client = make_client(wire.url, Tokens("t"), clock)
+
+        with pytest.raises(ChangedAnswerError, match="update mail_ingest") as caught:
+            client.get_raw_message("m1")
+
+    assert caught.value.reason == reason
+    assert f"messages.get of m1 for {ADA}: Gmail's answer has changed: {reason}." in str(caught.value)
+    assert reason in client.findings.lines()
     assert len(wire.seen) == 3
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from mail_ingest import mime
 from mail_ingest.errors import ServerError
+from mail_ingest.gmail.contract import Notice
 from mail_ingest.ingest import Engine, SyncOptions, SyncRun, failures
 from mail_ingest.ingest import engine as engine_module
 from mail_ingest.simulator import Mailbox, Simulator
@@ -233,10 +234,10 @@ def test_an_answer_that_nobody_foresaw_is_a_failure_of_its_message(
     broken = sorted(box.messages())[3]
     decode = answers.raw_message
 
-    def read(answer: object, message_id: str) -> object:
+    def read(answer: object, notice: Notice, message_id: str) -> object:
         if message_id == broken:
             raise MemoryError(SECRET)
-        return decode(answer, message_id)
+        return decode(answer, notice, message_id)
 
     monkeypatch.setattr(answers, "raw_message", read)
 
@@ -259,8 +260,8 @@ def test_a_number_that_fits_no_column_fails_its_message_alone(
     broken = sorted(box.messages())[3]
     decode = answers.raw_message
 
-    def read(answer: dict[str, object], message_id: str) -> object:
-        return decode({**answer, field: "9" * 20} if message_id == broken else answer, message_id)
+    def read(answer: dict[str, object], notice: Notice, message_id: str) -> object:
+        return decode({**answer, field: "9" * 20} if message_id == broken else answer, notice, message_id)
 
     monkeypatch.setattr(answers, "raw_message", read)
 
@@ -415,8 +416,8 @@ def test_a_label_of_a_message_that_no_file_can_hold_does_not_spoil_its_pack(
     odd = sorted(box.messages())[3]
     decode = answers.raw_message
 
-    def read(answer: dict[str, object], message_id: str) -> object:
-        return decode({**answer, "threadId": "\ud800"} if message_id == odd else answer, message_id)
+    def read(answer: dict[str, object], notice: Notice, message_id: str) -> object:
+        return decode({**answer, "threadId": "\ud800"} if message_id == odd else answer, notice, message_id)
 
     monkeypatch.setattr(answers, "raw_message", read)
 

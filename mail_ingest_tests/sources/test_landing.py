@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
 
+from mail_ingest.accounts import token_env
 from mail_ingest.errors import WarehouseError
 from mail_ingest.ingest import Engine
-from mail_ingest.sources.batches import clean
+from mail_ingest.ingest import engine as engine_module
+from mail_ingest.ingest import run as run_module
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest.sources import landing
+from mail_ingest.sources.batches import RowBuffer, clean
 from mail_ingest.sources.landing import STATE_SOURCE, landing_source
-from mail_ingest.sources.tables import LABEL_EVENTS, LANDING_TABLES, MESSAGE_STATES, Table
-from mail_ingest_tests.truth import lose_warehouse
+from mail_ingest.sources.tables import LABEL_EVENTS, LANDING_TABLES, MESSAGE_STATES, SYNC_RUNS, Table
+from mail_ingest.warehouse.marts import Relation, load_relations
+from mail_ingest_tests.truth import lose_warehouse, sync
 
 pytestmark = pytest.mark.warehouses("duckdb", "postgres")
 
@@ -138,6 +146,100 @@ def test_a_load_that_changes_nothing_in_the_tables_definition_adds_no_column(eng
             ).fetchall()
         ]
     assert columns == [*(column.name for column in MESSAGE_STATES.columns), "_dlt_load_id"]
+
+
+def _columns(engine: Engine, table: str) -> dict[str, str]:
+    with engine.warehouse.open() as connection:
+        return dict(
+            connection.execute(
+                "select column_name, data_type from information_schema.columns "
+                "where table_schema = 'gmail' and table_name = ?",
+                [table],
+            ).fetchall()
+        )
+
+
+def _surplus(states: pa.Table) -> pa.Table:
+    return states.append_column("surplus", pa.array(["planted value"]))
+
+
+def _other_type(states: pa.Table) -> pa.Table:
+    return states.set_column(4, "history_id", pa.array(["planted value"]))
+
+
+@pytest.mark.parametrize("loaded_before", [True, False], ids=["into a table in use", "by the first load"])
+@pytest.mark.parametrize(
+    ("spoil", "column"), [(_surplus, "surplus"), (_other_type, "history_id")], ids=["column", "type"]
+)
+def test_a_row_that_does_not_fit_its_table_is_refused_and_widens_nothing(
+    engine: Engine, spoil: Callable[[pa.Table], pa.Table], column: str, loaded_before: bool
+) -> None:
+    if loaded_before:
+        _load(engine, {"message_states": _states(("a", 1, "OLD"))}, {"ada@example.com": {"x": "1"}})
+    else:
+        engine.check_warehouse()
+    before = _columns(engine, "message_states")
+
+    with pytest.raises(WarehouseError, match=rf"message_states\.{column} is not defined.*report it") as caught:
+        _load(engine, {"message_states": spoil(_states(("b", 2, "WRONG")))}, {"ada@example.com": {"x": "2"}})
+
+    assert "planted value" not in str(caught.value)
+    assert _columns(engine, "message_states") == before
+    _load(engine, {"message_states": _states(("c", 3, "NEW"))})
+    assert _labels(engine).keys() == ({"a", "c"} if loaded_before else {"c"})
+    expected = {"ada@example.com": {"x": "1"}} if loaded_before else {}
+    assert engine.pipelines.read_state("state_0", STATE_SOURCE).get("cursors", {}) == expected
+
+
+def test_a_warehouse_of_before_gets_the_column_that_tells_of_unexpected_fields(
+    new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.MonkeyPatch, gmail: Simulator
+) -> None:
+    """Made and loaded by a version without the column, dlt's own schema included."""
+    older = replace(SYNC_RUNS, columns=tuple(c for c in SYNC_RUNS.columns if c.name != "unexpected_fields"))
+    tables = tuple(older if table is SYNC_RUNS else table for table in LANDING_TABLES)
+    monkeypatch.setenv("ADA_TOKEN", box.token)
+    box.generate(5, seed=1)
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(engine_module, "LANDING_TABLES", tables)
+        before.setitem(landing._BY_NAME, "sync_runs", older)
+        before.setattr(run_module, "SYNC_RUNS", older)
+        before.setattr(run_module.RowBuffer, "add", _without_the_last(older, run_module.RowBuffer.add))
+        before.setattr(engine_module, "load_relations", _relations_of_before)
+        first = new_engine()
+        first.registry.add(box.address, token_env("ADA_TOKEN"))
+        sync(first)
+        assert "unexpected_fields" not in _columns(first, "sync_runs")
+        first.close()
+
+    gmail.change_answers("getProfile.novelty", "add")
+    second = new_engine()
+    sync(second)
+
+    assert _columns(second, "sync_runs")["unexpected_fields"] in ("JSON", "jsonb")
+    with second.warehouse.open() as connection:
+        rows = connection.execute(
+            "select cast(unexpected_fields as varchar) from gmail.sync_runs order by started_at"
+        ).fetchall()
+    assert rows == [(None,), ('["getProfile.novelty: unknown string"]',)]
+
+
+def _relations_of_before() -> list[Relation]:
+    column = re.compile(r",\n *(?:cast\(unexpected_fields as varchar\) as )?unexpected_fields(?=[,\n])")
+    return [
+        replace(
+            relation,
+            text=column.sub("", relation.text),
+            columns={name: text for name, text in relation.columns.items() if name != "unexpected_fields"},
+        )
+        for relation in load_relations()
+    ]
+
+
+def _without_the_last(table: Table, add: Callable[..., None]) -> Callable[..., None]:
+    def cut(buffer: RowBuffer, row: tuple[object, ...]) -> None:
+        add(buffer, row[:-1] if buffer._table is table else row)
+
+    return cut
 
 
 def test_account_is_first_in_every_key() -> None:

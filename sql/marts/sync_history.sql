@@ -21,6 +21,7 @@
 -- column calls: requests sent to Gmail.
 -- column refusals: requests that Gmail refused for quota or concurrency.
 -- column waited_seconds: seconds spent waiting for quota.
+-- column unexpected_fields: JSON array of fields in Gmail's answers that this version did not expect, with their kinds; null where there were none.
 -- column run_number: number of the sync among those of its account, the newest is 1.
 with runs as (
     select *
@@ -47,5 +48,6 @@ select
     calls,
     refusals,
     waited_s as waited_seconds,
+    unexpected_fields,
     row_number() over (partition by account_id order by started_at desc, run_id desc) as run_number
 from runs

@@ -22,5 +22,6 @@ select
     calls,
     refusals,
     bytes_received,
-    waited_s
+    waited_s,
+    cast(unexpected_fields as varchar) as unexpected_fields
 from gmail.sync_runs

@@ -17,7 +17,7 @@ from dataclasses import replace
 from mail_ingest.errors import GmailError, HistoryExpiredError, MessageGoneError
 from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
 from mail_ingest.gmail.changes import Replay, StateChange, StoredState
-from mail_ingest.gmail.client import PAGE_SIZE
+from mail_ingest.gmail.contract import PAGE_SIZE
 from mail_ingest.gmail.sweep import SweptMailbox, label_was_deleted
 from mail_ingest.ingest.audit.budget import Budget
 from mail_ingest.ingest.audit.report import Audit, LabelCount
@@ -68,7 +68,7 @@ class StateAudit:
     def run(self, history_cost: int) -> None:
         known = self._queries.labels(self._account_id)
         self._compare_label_rows(known)
-        ids = -(-max(self._profile.messages_total, 1) // PAGE_SIZE)
+        ids = -(-max(self._profile.messages_total or 0, 1) // PAGE_SIZE)
         self._budget.reserved = history_cost * _RESERVED_PAGES
         if not self._budget.reaches("messages and labels", "messages.list", ids):
             return
