@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,8 @@ Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another
 
 #: Dead letters of an account that `status --json` names.
 _LISTED_DEAD_LETTERS = 100
+#: Days for which `status` tells of fields in Gmail's answers that were not expected, as the check in Dagster does.
+_UNEXPECTED_DAYS = 7
 _MODES: dict[str, Mode] = {"auto": "auto", "partial": "partial", "full": "full"}
 
 
@@ -124,6 +127,12 @@ def report(run: SyncRun) -> None:
     if run.resume_at is not None:
         parts.append(f"goes on after {run.resume_at:%Y-%m-%d %H:%M:%S} UTC")
     say("; ".join(parts))
+    _say_unexpected(run.account_id, run.unexpected_fields)
+
+
+def _say_unexpected(account_id: str, fields: Sequence[str]) -> None:
+    if fields:
+        say(f"{account_id}: Gmail's answers are not all as this version knows them: {', '.join(fields)}")
 
 
 def exit_code(runs: list[SyncRun]) -> int:
@@ -139,7 +148,7 @@ def status(
     as_json: AsJson = False,
     wait: Wait = 60.0,
 ) -> None:
-    """Shows each mailbox: cursor, last sync, backlog, failures and dead letters, units spent."""
+    """Shows each mailbox: cursor, last sync, backlog, failures and dead letters, units spent, unexpected fields."""
     engine = open_engine(wait)
     accounts = [engine.registry.get(address)] if address else engine.registry.list()
     rows = [_status(engine, account) for account in accounts]
@@ -178,6 +187,8 @@ def status(
             for row in rows
         ],
     )
+    for row in rows:
+        _say_unexpected(row["account_id"], row["unexpected_fields"])
 
 
 def _status(engine: Engine, account: Account) -> dict[str, Any]:
@@ -204,6 +215,7 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         "dead_letter_messages": [],
         "units_24h": 0,
         "units_total": 0,
+        "unexpected_fields": [],
     }
     if engine.warehouse.exists:
         cursor = engine.cursor(account)
@@ -220,6 +232,9 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         row["dead_letter_messages"] = [
             asdict(letter) for letter in engine.queries.dead_letters(account.account_id, _LISTED_DEAD_LETTERS)
         ]
+        row["unexpected_fields"] = sorted(
+            engine.queries.unexpected_fields(account.account_id, now - timedelta(days=_UNEXPECTED_DAYS))
+        )
         row["units_24h"], row["units_total"], _ = engine.queries.spending(account.account_id, now - timedelta(days=1))
     return row
 

@@ -39,6 +39,12 @@ class SyncLog:
             # spent quota is no failure, the next run goes on
             level = logging.WARNING if run.outcome == "partial" else logging.ERROR
             self._log.log(level, "%s: %s: %s", run.account_id, run.outcome, run.error)
+        if run.unexpected_fields:
+            self._log.warning(
+                "%s: Gmail's answers are not all as this version knows them: %s",
+                run.account_id,
+                ", ".join(run.unexpected_fields),
+            )
         self._log.info(
             "%s: %s, %d new messages, %d deleted, %d label changes, %d contents stored, backlog %d, "
             "%d quota units, %.1f s",
@@ -73,6 +79,9 @@ def summary(runs: Sequence[SyncRun], backlog: int) -> dict[str, dg.MetadataValue
         "accounts_failed": dg.MetadataValue.int(len(_failed(runs))),
         "by_account": dg.MetadataValue.md(_by_account(runs)),
     }
+    unexpected = sorted({line for run in runs for line in run.unexpected_fields})[:_ROWS_SHOWN]
+    if unexpected:
+        entries["unexpected_fields"] = dg.MetadataValue.md("\n".join(f"- `{line}`" for line in unexpected))
     resume_at = [run.resume_at for run in runs if run.resume_at is not None]
     if resume_at:
         entries["quota_is_back_at"] = dg.MetadataValue.timestamp(max(resume_at))

@@ -161,7 +161,12 @@ def _history_record(item: dict[str, Any], notice: Notice) -> HistoryRecord:
     fields = contract.RECORD
     doc = fields.check(item, notice)
     unclear: list[str] = []
-    changes = tuple(change for array, kind in _CHANGE_ARRAYS for change in _changes(doc, array, kind, unclear, notice))
+    changes = tuple(
+        change
+        for array, kind in _CHANGE_ARRAYS
+        if array in doc
+        for change in _changes(doc, array, kind, unclear, notice)
+    )
     mentioned = dict.fromkeys(_mentioned(message, notice) for message in fields.objects(doc, "messages"))
     if fields.stands_in(doc, list):
         # a kind of change that nobody knows, about some of these messages
@@ -188,25 +193,28 @@ def _changes(
             raise fields.changed(change, "message")
         message = message_fields.check(change["message"], notice)
         message_id = message_fields.text(message, "id")
-        label_ids: frozenset[str] | None = None
-        changed_label_ids: tuple[str, ...] = ()
-        try:
-            if message.get("labelIds") is not None:
-                label_ids = frozenset(message_fields.texts(message, "labelIds"))
-            if kind in ("labelAdded", "labelRemoved"):
-                changed_label_ids = fields.texts(change, "labelIds")
-        except ChangedAnswerFieldError as error:
-            notice((str(error),))
-            unclear.append(message_id)
-        if kind in ("labelAdded", "labelRemoved") and not changed_label_ids:
-            unclear.append(message_id)
+        label_ids = _label_ids(message_fields, message, notice)
+        changed_label_ids = None
+        if kind in ("labelAdded", "labelRemoved"):
+            changed_label_ids = _label_ids(fields, change, notice)
+            if not changed_label_ids:
+                unclear.append(message_id)
         yield HistoryChange(
             kind=kind,
             message_id=message_id,
             thread_id=message_fields.optional_text(message, "threadId") or "",
-            label_ids=label_ids,
-            changed_label_ids=changed_label_ids,
+            label_ids=None if label_ids is None else frozenset(label_ids),
+            changed_label_ids=changed_label_ids or (),
         )
+
+
+def _label_ids(fields: Fields, doc: dict[str, Any], notice: Notice) -> tuple[str, ...] | None:
+    """Labels in a record, None where it has none that can be read: the message itself tells them as well."""
+    try:
+        return None if doc.get("labelIds") is None else fields.texts(doc, "labelIds")
+    except ChangedAnswerFieldError as error:
+        notice((str(error),))
+        return None
 
 
 def _message(fields: Fields, answer: object, notice: Notice, message_id: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Fields:
 
     def __init__(self, path: str, kinds: Mapping[str, str], *, needed: Sequence[str]) -> None:
         self.path = path
-        self._kinds = kinds
+        self.kinds = kinds
         self._needed = needed
         self._types = {name: _PYTHON[kind] for name, kind in kinds.items()}
         self._judged: dict[tuple[object, ...], tuple[str, ...]] = {}
@@ -149,7 +149,9 @@ class Fields:
 
     def stands_in(self, doc: dict[str, Any], kind: type) -> list[str]:
         """Unknown fields of a Python type that hold something: one of them may be a known field by another name."""
-        return [name for name, value in doc.items() if name not in self._kinds and type(value) is kind and value]
+        if self._types.keys() >= doc.keys():
+            return []
+        return [name for name, value in doc.items() if name not in self.kinds and type(value) is kind and value]
 
     def changed(self, doc: dict[str, Any], name: str, found: str = "") -> ChangedAnswerFieldError:
         """The error about a field as it stands in this object."""
@@ -168,7 +170,7 @@ class Fields:
     def _line(self, doc: dict[str, Any], name: str, found: str = "") -> str:
         if name not in doc:
             return f"{self.path}.{name}: missing"
-        return f"{self.path}.{name}: {found or _found(doc[name], self._kinds[name])} instead of {self._kinds[name]}"
+        return f"{self.path}.{name}: {found or _found(doc[name], self.kinds[name])} instead of {self.kinds[name]}"
 
 
 def _found(value: object, expected: str) -> str:
