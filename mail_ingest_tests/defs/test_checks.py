@@ -119,6 +119,7 @@ def test_a_healthy_warehouse_passes_every_check(warehouse: Path) -> None:
         "gmail/fetch_failures:are_being_retried",
         "gmail/messages:backlog_is_empty",
         "gmail/messages:internal_date_is_not_in_the_future",
+        "gmail/sync_runs:answers_are_as_known",
         "mail/message_labels:label_is_known",
         "mail/message_lifecycle:observations_follow",
     ]
