@@ -49,7 +49,19 @@ def _plant(box: Mailbox, gmail: Simulator) -> str:
     )
     broken = box.add(subject=SECRETS[0], sender=SECRETS[2], to=ADDRESS, body=SECRETS[1], labels=("INBOX",))
     gmail.fail_next(status=404, reason="notFound", method="messages.get", message_id=broken, times=100)
+    _change_answers(gmail, box.add(subject=SECRETS[0], sender=SECRETS[2], to=ADDRESS, body=SECRETS[1]))
     return mid
+
+
+def _change_answers(gmail: Simulator, unreadable: str) -> None:
+    """Mail in fields that nobody knows, in their names, and where something else was expected."""
+    planted = {SECRETS[2]: [SECRETS[1]], "text": SECRETS[0]}
+    for path in ("getProfile", "labels.list.labels", "labels.get", "messages.list.messages", "messages.get"):
+        gmail.change_answers(f"{path}.novelty", "add", planted)
+        gmail.change_answers(f"{path}.{SECRETS[3]}", "add", SECRETS[0])
+    gmail.change_answers("labels.list.labels.color", "replace", [SECRETS[0]])
+    gmail.change_answers("messages.get.snippet", "replace", planted, message_id=unreadable)
+    gmail.change_answers("messages.get.internalDate", "replace", SECRETS[0], message_id=unreadable)
 
 
 def test_a_whole_run_at_debug_level_prints_no_mail_and_no_token(
@@ -79,6 +91,9 @@ def test_a_whole_run_at_debug_level_prints_no_mail_and_no_token(
         printed += done.stdout + done.stderr
 
     assert "DEBUG:" in printed, "nothing was logged, so nothing is shown"
+    assert "messages.get.novelty: unknown object" in printed
+    assert "messages.get.internalDate: other string instead of digit string" in printed
+    assert "getProfile.(hidden name): unknown string" in printed
     assert [secret for secret in (*SECRETS, box.token) if secret in printed] == []
 
 
@@ -99,6 +114,7 @@ def test_dagster_events_hold_no_mail(
         printed = "".join(str(event) for event in [*result.all_events, *checked.all_events])
 
     assert ADDRESS in printed
+    assert "messages.get.novelty: unknown object" in printed
     assert [secret for secret in (*SECRETS, box.token) if secret in printed] == []
 
 

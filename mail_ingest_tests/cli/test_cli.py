@@ -45,6 +45,27 @@ def registered(run: Run) -> Run:
     return run
 
 
+def test_unexpected_fields_are_told_by_sync_and_status_in_one_line(
+    registered: Run, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(5, seed=31)
+    assert "not all as this version knows them" not in registered("sync").stdout + registered("status").stdout
+    gmail.change_answers("getProfile.novelty", "add", "planted-value")
+    gmail.change_answers("getProfile.historyId", "number")
+    lines = ["getProfile.historyId: number instead of digit string", "getProfile.novelty: unknown string"]
+    told = f"{ADDRESS}: Gmail's answers are not all as this version knows them: {', '.join(lines)}"
+
+    synced, quiet, status = registered("sync"), registered("sync", "--json"), registered("status")
+
+    assert (synced.returncode, quiet.returncode, status.returncode) == (0, 0, 0)
+    assert told in synced.stdout.splitlines()
+    assert told in status.stdout.splitlines()
+    assert json.loads(quiet.stdout)["runs"][0]["unexpected_fields"] == lines
+    assert json.loads(registered("status", "--json").stdout)["accounts"][0]["unexpected_fields"] == lines
+    assert synced.stderr.count("Gmail's answers differ from what this version knows") == 2
+    assert "planted-value" not in synced.stdout + synced.stderr + quiet.stdout + quiet.stderr + status.stdout
+
+
 @pytest.mark.warehouses("duckdb", "postgres")
 def test_the_usual_day(registered: Run, box: Mailbox, gmail: Simulator) -> None:
     box.generate(40, seed=31)

@@ -70,6 +70,7 @@ _CLAIMS = [
     "gmail/messages:content_has_a_state",
     "gmail/messages:internal_date_is_not_in_the_future",
     "gmail/messages:months_are_complete",
+    "gmail/sync_runs:answers_are_as_known",
     "gmail/sync_runs:end_after_they_begin",
     "mail/daily_mailbox:unread_count_is_not_negative",
     "mail/label_intervals:are_not_in_the_future",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import dagster as dg
 import pytest
 
 from mail_ingest.accounts import token_env
@@ -44,6 +45,29 @@ def test_a_sync_tells_what_it_did_where_the_run_ends(engine: Engine, box: Mailbo
 
     assert (told["messages_added"], told["contents_stored"], told["backlog_left"]) == (3, 3, 0)
     assert (told["accounts"], told["accounts_failed"], told["requests_refused"]) == (1, 0, 0)
+
+
+def test_unexpected_fields_are_told_where_the_run_ends_and_by_a_check(
+    engine: Engine, box: Mailbox, gmail: Simulator, dagster: Dagster
+) -> None:
+    _fill(box, "2026-02")
+    assert "unexpected_fields" not in _told(dagster.job("sync"))
+    gmail.change_answers("getProfile.novelty", "add", {"planted-value": "planted-value"})
+
+    run = dagster.job("sync")
+
+    assert run.success
+    assert _told(run)["unexpected_fields"] == "- `getProfile.novelty: unknown object`"
+    key = dg.AssetCheckKey(dg.AssetKey(["gmail", "sync_runs"]), "answers_are_as_known")
+    job = dagster.definitions.resolve_implicit_global_asset_job_def()
+    checked = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process(
+        instance=dagster.instance
+    )
+    [evaluation] = checked.get_asset_check_evaluations()
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert evaluation.metadata["examples"].value == f'account_id {ADDRESS}, unexpected_fields ["getProfile.novelty: unknown object"]'
+    events = str([*run.result.all_events, *checked.all_events])
+    assert "planted-value" not in events
 
 
 def test_a_sync_that_finds_nothing_new_reports_each_state_table_once(
