@@ -50,6 +50,15 @@ def verify() -> dict[str, Any]:
     return audit_account(engine, engine.accounts()[0], AuditOptions()).as_json()
 
 
+def build() -> dict[str, Any]:
+    """A full build of the analyst tables."""
+    engine = _engine()
+    before = _before()
+    with engine.warehouse.open() as connection:
+        engine.analyst_tables.rebuild(connection)
+    return _since(before)
+
+
 def floor(folder: str, archive: bool = False, codec: str = "fast", threads: int = 4) -> dict[str, Any]:
     """The hand-written floor over the whole mailbox."""
     _import("pandas", "pytz")
@@ -113,5 +122,5 @@ def _resident_bytes(field: str) -> int:
 
 
 if __name__ == "__main__":
-    verbs: dict[str, Callable[..., dict[str, Any]]] = {"sync": sync, "verify": verify, "floor": floor}
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {"sync": sync, "verify": verify, "build": build, "floor": floor}
     print(json.dumps(verbs[sys.argv[1]](**json.loads(sys.argv[2])), default=str))

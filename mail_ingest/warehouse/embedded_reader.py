@@ -51,7 +51,7 @@ class DuckDBReader:
 
     def run(self, sql: str, parameters: Sequence[Any]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The columns of one statement, and its rows, read as they are taken. Beyond 512 MB DuckDB spills to disk."""
-        connection = self._open()
+        connection = self._connection or self._open()
         with _errors():
             if len(connection.extract_statements(sql)) != 1:
                 refuse_several()

@@ -52,7 +52,7 @@ class PostgresReader:
 
     def run(self, sql: str, parameters: Sequence[Any]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The columns of one statement, and its rows, read as they are taken."""
-        self._opened_at = time.monotonic()
+        self._opened_at = self._opened_at or time.monotonic()
         with self._errors(), self._server.borrow() as connection, connection.cursor() as cursor:
             # asked of the catalog, which every user may read
             cursor.execute("select 1 from pg_namespace where nspname = 'mail'")
@@ -60,8 +60,13 @@ class PostgresReader:
                 raise nothing_there(f"nothing was loaded into {self._server.where}")
             filled = fill_in(cursor, sql, parameters)
         with self._errors():
-            options = f"{self._server.parameters.get('options', '')} {_SESSION}".strip()
-            self._connection = dbapi.connect(make_dsn(**{**self._server.parameters, "options": options}))
+            if self._connection is None:
+                options = f"{self._server.parameters.get('options', '')} {_SESSION}".strip()
+                self._connection = dbapi.connect(make_dsn(**{**self._server.parameters, "options": options}))
+            else:
+                # each query sees what is there when it begins
+                self._cursor.close()
+                self._connection.rollback()
             self._cursor = self._execute(filled.strip().rstrip(";") + "\n")
             rows = self._cursor.fetch_record_batch()
         return rows.schema, self._taken(rows)

@@ -1,0 +1,149 @@
+"""The benchmark of readers runs as it stands, on a small warehouse, and every question gets the rows it should get."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from benchmarks.readers import QUESTIONS, Sizes, measure, report, warehouse
+from mail_ingest.ingest.engine import Engine
+from mail_ingest.settings import load_settings
+
+SIZES = Sizes(messages=4_000, accounts=8, rounds=6, builds=1, changes=100)
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_every_question_of_the_readers_gets_its_rows(dialect: str, request: pytest.FixtureRequest) -> None:
+    postgres = request.getfixturevalue("postgres") if dialect == "postgres" else None
+    with warehouse(dialect, postgres) as variables:
+        measured = measure(dialect, SIZES, variables)
+        landed = Landed(variables)
+
+    questions = {question.name for question in QUESTIONS}
+    asked = {one.name: one.asked for one in measured if one.name in questions}
+    assert {name: len(answers) for name, answers in asked.items()} == dict.fromkeys(questions, SIZES.rounds)
+    for name, answers in asked.items():
+        for parameters, rows in answers:
+            assert rows == EXPECTED[name](landed, *parameters), f"{name} {parameters}"
+    assert all(one.seconds for one in measured)
+    assert all(one.name in report(measured) for one in measured)
+
+
+class Landed:
+    """What the landing tables hold, by account."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        engine = Engine(load_settings(variables))
+        with engine.warehouse.open() as connection:
+
+            def rows(query: str) -> list[Any]:
+                return connection.execute(query).fetchall()
+
+            contents = {
+                (account, message): (moment, address)
+                for account, message, moment, address in rows(
+                    "select account_id, message_id, internal_date, from_address from gmail.messages"
+                )
+            }
+            self.messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+            for account, message, thread, labels, is_deleted, deleted_at, seen_at in rows(
+                "select account_id, message_id, thread_id, cast(label_ids as varchar), is_deleted, deleted_at, "
+                "first_seen_at from gmail.message_states"
+            ):
+                moment, address = contents.get((account, message), (None, None))
+                self.messages[account].append(
+                    {
+                        "id": message,
+                        "thread": thread,
+                        "labels": set(json.loads(labels)),
+                        "is_live": not is_deleted,
+                        "deleted_at": deleted_at,
+                        "seen_at": seen_at,
+                        "at": moment,
+                        "from": address,
+                    }
+                )
+            self.recipients = [
+                (account, address, contents[account, message][0])
+                for account, message, address in rows(
+                    "select account_id, message_id, address from gmail.message_recipients"
+                )
+            ]
+            self.labels = set(rows("select account_id, label_id from gmail.labels"))
+            self.observed = [
+                (account, moment)
+                for account, message, label, action, moment in rows(
+                    "select account_id, message_id, label_id, action, observed_at from gmail.label_events"
+                )
+                if label == "UNREAD" or (label == "INBOX" and action == "removed" and (account, message) in contents)
+            ]
+        engine.close()
+
+    def newest(self, account: str) -> int:
+        return min(50, sum(message["is_live"] and message["at"] is not None for message in self.messages[account]))
+
+    def thread(self, account: str, thread: str) -> int:
+        return sum(message["thread"] == thread for message in self.messages[account])
+
+    def contact(self, account: str, address: str, begins: str, ends: str) -> int:
+        year = (_moment(begins), _moment(ends))
+        return sum(
+            owner == account and written.lower() == address and year[0] <= moment < year[1]
+            for owner, written, moment in self.recipients
+        )
+
+    def unread(self, account: str) -> int:
+        return len({label for label in self._unread(account) if (account, label) in self.labels})
+
+    def counted(self, account: str) -> int:
+        return len(self._unread(account))
+
+    def days(self, account: str, begins: str, ends: str) -> int:
+        messages = self.messages[account]
+        arrived = [message["at"] for message in messages if message["at"]]
+        happened = [
+            *arrived,
+            *(message["deleted_at"] for message in messages if message["deleted_at"]),
+            *(message["seen_at"] for message in messages if "UNREAD" in message["labels"]),
+            *(moment for owner, moment in self.observed if owner == account),
+        ]
+        first = max(min(arrived).date(), date.fromisoformat(begins))
+        last = min(max(happened).date(), date.fromisoformat(ends) - timedelta(days=1))
+        return (last - first).days + 1
+
+    def senders(self, account: str) -> int:
+        threads = defaultdict(list)
+        for message in self.messages[account]:
+            if message["is_live"] and message["at"] is not None:
+                author = account if "SENT" in message["labels"] else message["from"].lower()
+                threads[message["thread"]].append((message["at"], message["id"], author))
+        waited = set()
+        for messages in threads.values():
+            authors = [author for _, _, author in sorted(messages)]
+            waited |= {before for before, author in pairwise(authors) if before != author == account}
+        return len(waited)
+
+    def _unread(self, account: str) -> set[str]:
+        unread = (message["labels"] for message in self.messages[account] if message["is_live"])
+        return set().union(*(labels for labels in unread if "UNREAD" in labels))
+
+
+EXPECTED: dict[str, Callable[..., int]] = {
+    "newest 50 messages of an account": Landed.newest,
+    "a thread, with its texts": Landed.thread,
+    "a contact's year": Landed.contact,
+    "unread by label": Landed.unread,
+    "unread by label, counted again": Landed.counted,
+    "daily_mailbox for a year": Landed.days,
+    "response times per sender": Landed.senders,
+}
+
+
+def _moment(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)
