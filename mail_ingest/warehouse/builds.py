@@ -4,7 +4,9 @@
 
 A table's file says by which columns it changes and from which relations (see `marts`). The rows of changed keys are
 deleted, and inserted from the file's own select, in which the relations that changes come from are cut down to these keys.
-Rows of a table that change hand their keys on, as they were and as they are, so a message that moved renews both threads.
+Rows of a table that differ hand their keys on, as they were and as they are, so a message that moved renews both threads, and
+one that was read renews no contact (see `handing`). Where only columns change that `updated from` names, rows are updated in
+these, and their long texts are neither read nor written.
 
 A full build happens where the definition of a table, of a view below it or of what people set has changed, or where a table
 above it was built in full. Everything of one build is one transaction: readers see all of it or nothing.
@@ -17,12 +19,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mail_ingest.warehouse.configuration import Configuration, configuration_digests
 from mail_ingest.warehouse.connection import Connection
+from mail_ingest.warehouse.handing import Snapshots, readings, restricted
 from mail_ingest.warehouse.loads import compare_loads, remember_loads
 from mail_ingest.warehouse.marts import Relation, comment
 
@@ -94,6 +96,7 @@ class _Run:
         self._configuration = configuration
         self._dialect = dialect
         self._full: list[str] = []
+        self._missing: set[str] = set()
         self._changed: dict[str, int] = {}
 
     def run(self, *, is_full: bool) -> Build:
@@ -125,13 +128,15 @@ class _Run:
         for relation in self._tables:
             execute(f"create schema if not exists {relation.schema}")
             if not self._exists(relation):
-                self._create(relation)
+                # made when those that it reads are what they should be
+                self._missing.add(relation.name)
                 execute(f"delete from {SCHEMA}.relations where name = ?", [relation.name])
         for relation in self._tables:
             columns = ", ".join(relation.changes_by)
-            if columns:
-                execute(f"drop table if exists {_changed(relation)}")
-                execute(f"create temporary table {_changed(relation)} as select {columns} from {relation.name} limit 0")
+            if columns and relation.name not in self._missing:
+                for changed in (_changed(relation), f"{_changed(relation)}_in_part"):
+                    execute(f"drop table if exists {changed}")
+                    execute(f"create temporary table {changed} as select {columns} from {relation.name} limit 0")
 
     def _landing_tables(self) -> list[str]:
         """The landing tables below the tables."""
@@ -166,7 +171,7 @@ class _Run:
             # readers of Postgres go on reading the old rows meanwhile, and views of people's own stay
             self._connection.execute(f"delete from {relation.name}")
         else:
-            self._connection.execute(f"drop table {relation.name} cascade")
+            self._connection.execute(f"drop table if exists {relation.name} cascade")
             self._create(relation)
         columns = ", ".join(relation.columns)
         self._connection.execute(f"insert into {relation.name} ({columns}) {relation.select}")
@@ -219,6 +224,8 @@ class _Run:
             # it follows from what people set alone
             return
         self._collect(relation)
+        if relation.updated_from:
+            self._update(relation)
         self._replace(relation)
         if any(self._lost_rows(relation, mirror.name, mirror.condition, rows) for mirror in relation.mirrors):
             self._replace(relation)
@@ -229,8 +236,12 @@ class _Run:
         for source in relation.changes_from:
             if not self._by_name[source.name].is_table:
                 named = ", ".join(source.columns)
+                is_in_part = any(part.name == source.name for part in relation.updated_from)
+                changed = f"{_changed(relation)}{'_in_part' if is_in_part else ''}"
                 for condition in self._of_new_loads(source.name):
-                    self._add(relation, f"select {named} from {source.name} where {condition}")
+                    self._connection.execute(
+                        f"insert into {changed} select {named} from {source.name} where {condition}"
+                    )
         for source in relation.changes_through:
             named = ", ".join(source.columns)
             for condition in self._of_new_loads(source.name):
@@ -268,32 +279,63 @@ class _Run:
             return
         if self._dialect == "postgres":
             execute("analyze changed_keys")
-        self._hand_on(relation)
+        snapshots = self._snapshots(relation)
+        snapshots.take("rows_before")
+        # what readers take of the new rows is looked up in them, not in the whole table; long texts are written only once
+        execute("drop table if exists fresh_rows")
+        select = restricted(relation)
+        if not relation.updated_from:
+            execute(f"create temporary table fresh_rows as {select}")
+            select = f"select {', '.join(relation.columns)} from fresh_rows"
         execute(f"delete from {relation.name} where ({columns}) in (select {columns} from changed_keys)")
-        named = ", ".join(relation.columns)
-        execute(f"insert into {relation.name} ({named}) {restricted(relation)}")
-        self._hand_on(relation)
+        execute(f"insert into {relation.name} ({', '.join(relation.columns)}) {select}")
+        if relation.updated_from:
+            snapshots.take("fresh_rows")
+        self._hand_on(snapshots, "fresh_rows")
         self._changed[relation.name] = self._changed.get(relation.name, 0) + count
 
-    def _hand_on(self, relation: Relation) -> None:
-        """Gives the tables that change from this one the keys that stand in its rows now. One pass over the table for each
-        set of columns that is asked for, and none where the changed keys themselves tell."""
-        readers: dict[tuple[str, ...], list[Relation]] = {}
-        for reader in self._tables:
-            for source in reader.changes_from:
-                if source.name == relation.name and reader.name not in self._full:
-                    readers.setdefault(source.columns, []).append(reader)
-        columns = ", ".join(relation.changes_by)
-        for wanted, found in readers.items():
-            named = ", ".join(wanted)
-            select = f"select distinct {named} from changed_keys"
-            if not set(wanted) <= set(relation.changes_by):
-                rows = f"from {relation.name} where ({columns}) in (select {columns} from changed_keys)"
-                self._connection.execute("drop table if exists handed_on")
-                self._connection.execute(f"create temporary table handed_on as select distinct {named} {rows}")
-                select = f"select {named} from handed_on"
-            for reader in found:
-                self._add(reader, select)
+    def _update(self, relation: Relation) -> None:
+        """Updates some columns of rows that are there and for which nothing else changed; the others are left to be replaced."""
+        [source] = relation.updated_from
+        execute = self._connection.execute
+        columns, updated = ", ".join(relation.changes_by), f"{_changed(relation)}_in_part"
+        execute("drop table if exists changed_keys")
+        execute(
+            f"create temporary table changed_keys as select distinct {columns} from {updated} "
+            f"where ({columns}) in (select {columns} from {relation.name}) "
+            f"and ({columns}) not in (select {columns} from {_changed(relation)})"
+        )
+        self._add(
+            relation, f"select {columns} from {updated} where ({columns}) not in (select {columns} from changed_keys)"
+        )
+        execute(f"delete from {updated}")
+        count = int(str(self._one("select count(*) from changed_keys")))
+        if not count:
+            return
+        if self._dialect == "postgres":
+            execute("analyze changed_keys")
+        snapshots = self._snapshots(relation)
+        snapshots.take("rows_before")
+        named = ", ".join((*relation.key, *source.columns))
+        execute("drop table if exists fresh_rows")
+        execute(f"create temporary table fresh_rows as select {named} from ({restricted(relation)}) as rebuilt")
+        execute(
+            f"update {relation.name} as stale set {', '.join(f'{name} = fresh.{name}' for name in source.columns)} "
+            f"from fresh_rows as fresh where {' and '.join(f'stale.{name} = fresh.{name}' for name in relation.key)}"
+        )
+        execute("drop table fresh_rows")
+        snapshots.take("fresh_rows")
+        self._hand_on(snapshots, "fresh_rows")
+        self._changed[relation.name] = count
+
+    def _snapshots(self, relation: Relation) -> Snapshots:
+        tables = [table for table in self._tables if table.name not in (*self._full, *self._missing)]
+        return Snapshots(self._connection, relation, list(readings(relation, tables)))
+
+    def _hand_on(self, snapshots: Snapshots, fresh: str) -> None:
+        """Gives the tables that change from this one the keys of rows that differ, as they were and as they are."""
+        for reader, select in snapshots.differences("rows_before", fresh):
+            self._add(reader, select)
 
     def _lost_rows(self, relation: Relation, mirror: str, condition: str, rows: Mapping[str, int]) -> bool:
         """Collects the keys of rows that stand in a table and no longer in the view that it mirrors.
@@ -315,19 +357,6 @@ class _Run:
     def _one(self, query: str, parameters: Sequence[object] = ()) -> object:
         row = self._connection.execute(query, list(parameters)).fetchone()
         return row[0] if row else None
-
-
-def restricted(relation: Relation) -> str:
-    """A table's select with the relations that its changes come from cut down to `changed_keys`."""
-    text = relation.select
-    columns = ", ".join(relation.changes_by)
-    for source in relation.changes_from:
-        named = ", ".join(source.columns)
-        cut = f"from (select * from {source.name} where ({named}) in (select {columns} from changed_keys)) as changed"
-        text, found = re.subn(rf"from {re.escape(source.name)}$", cut, text, flags=re.MULTILINE)
-        if found != 1:
-            raise ValueError(f"{relation.name} must read {source.name} once, by a line `from {source.name}`")
-    return text
 
 
 def _changed(relation: Relation) -> str:

@@ -8,10 +8,13 @@ A file holds one `select`; this module supplies the rest. The header is comment 
     -- refresh: incremental
     -- changes by: account_id, message_id
     -- changes from: mail_staging.message_states; mail_staging.messages
+    -- updated from: mail_staging.message_states (thread_id, label_ids)
+    -- index: account_id, internal_date desc; account_id, thread_id
     -- column account_id: account that holds the message.
 
 and becomes the comments on the relation and its columns, its lineage in Dagster, its place in the order of creation, and
-what `builds` needs to keep it up to date. The text is the same for DuckDB and Postgres.
+what `builds` needs to keep it up to date. `changes from` names a relation as often as the `select` reads it, in the same
+order, each time with the columns that hold what the table changes by. The text is the same for DuckDB and Postgres.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ class Relation:
 
     `refresh` is view, or incremental for a table. `changes_by` are the columns by which a table is renewed: all rows of
     a value of these depend on the rows of `changes_from` with the same value, and on nothing else but small relations.
+    `updated_from` is one of these, whose changes touch the named columns alone in rows that are there already.
     `changes_through` are small relations, of which a changed row renews what holds the same values. `append_only` are
     landing tables whose vanished rows can be told in no other way than by building anew.
     """
@@ -63,6 +67,7 @@ class Relation:
     changes_by: tuple[str, ...] = ()
     changes_from: tuple[Source, ...] = ()
     changes_through: tuple[Source, ...] = ()
+    updated_from: tuple[Source, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     append_only: tuple[str, ...] = ()
     indexes: tuple[str, ...] = field(default=())
@@ -142,6 +147,7 @@ def _relation(path: Path) -> Relation:
         changes_by=changes_by,
         changes_from=tuple(_source(part, changes_by) for part in _list(fields.get("changes from", ""), ";")),
         changes_through=tuple(_source(part, ()) for part in _list(fields.get("changes through", ""), ";")),
+        updated_from=tuple(_source(part, ()) for part in _list(fields.get("updated from", ""), ";")),
         mirrors=tuple(_mirror(part) for part in _list(fields.get("mirrors", ""), ";")),
         append_only=_list(fields.get("full when rows vanish from", "")),
         indexes=_list(fields.get("index", ""), ";"),

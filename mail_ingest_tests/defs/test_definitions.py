@@ -42,6 +42,7 @@ GROUPS = {
         "mail/attachments",
         "mail/business_calendar",
         "mail/contacts",
+        "mail/daily_activity",
         "mail/daily_mailbox",
         "mail/label_intervals",
         "mail/labels",

@@ -232,6 +232,45 @@ def test_a_message_that_moves_leaves_its_old_thread(database: Database) -> None:
     assert build.full == ()
 
 
+def test_a_message_that_was_read_renews_its_thread_and_no_contact(database: Database) -> None:
+    database.load(
+        message_states=[database.state("m1", ["INBOX", "UNREAD"])],
+        messages=[database.message("m1", body_text="See you there.")],
+        message_recipients=[database.recipient("m1", "from", "bo@partner.example")],
+    )
+    database.build()
+    database.load(
+        message_states=[database.state("m1", ["INBOX"], history_id=2, changed_at=at("2026-03-02 09:00"))],
+        label_events=[database.event("m1", "UNREAD", "removed", 2, "2026-03-02 08:00", "2026-03-02 09:00")],
+    )
+    build = database.build()
+
+    assert build.full == ()
+    assert set(TABLES) - build.changed.keys() == {
+        "mail.business_calendar",
+        "mail.recipients",
+        "mail.contacts",
+        "mail.thread_responses",
+    }
+    assert database.rows("select body_text, is_unread, subject from mail.messages") == [
+        ("See you there.", False, "Plan")
+    ]
+    assert database.rows("select unread_count from mail.threads") == [(0,)]
+
+
+def test_a_state_and_a_content_that_land_together_are_both_taken(database: Database) -> None:
+    database.load(message_states=[database.state("m1", ["UNREAD"]), database.state("m2", ["UNREAD"])])
+    database.build()
+    database.load(
+        message_states=[database.state("m1", ["INBOX"], history_id=2), database.state("m2", ["INBOX"], history_id=2)],
+        messages=[database.message("m1")],
+    )
+    database.build()
+
+    rows = "select message_id, has_content, in_inbox, is_unread from mail.messages order by message_id"
+    assert database.rows(rows) == [("m1", True, True, False), ("m2", False, True, False)]
+
+
 def test_an_erased_message_leaves_every_table(database: Database) -> None:
     database.load(
         message_states=[database.state("m1", ["INBOX", "UNREAD"])],

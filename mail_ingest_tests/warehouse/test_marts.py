@@ -10,7 +10,7 @@ from mail_ingest.ingest import Engine
 from mail_ingest.ingest.checks import all_checks
 from mail_ingest.simulator import Mailbox
 from mail_ingest.sources.tables import LANDING_TABLES
-from mail_ingest.warehouse.builds import restricted
+from mail_ingest.warehouse.handing import readings, restricted
 from mail_ingest.warehouse.marts import load_relations, sql_folder
 from mail_ingest_tests.truth import sync
 
@@ -91,6 +91,16 @@ def test_a_table_is_renewed_by_columns_of_its_own_and_of_what_it_reads() -> None
             assert restricted(relation).count("changed_keys") == len(relation.changes_from)
             # a view of the marts is no base for a table: it is made when all tables are there
             assert all(by_name[name].is_table for name in relation.reads if name.startswith("mail."))
+
+
+def test_what_a_table_takes_from_another_is_listed_and_there() -> None:
+    tables = [relation for relation in load_relations() if relation.is_table]
+    for relation in tables:
+        for reading in readings(relation, tables):
+            # what is not listed would not be compared, so nothing else may be read at that place
+            assert {*reading.columns, *reading.source.columns} <= set(relation.columns), reading.reader.name
+            rests = reading.reader.select.split(f"from {relation.name}\n")[1:]
+            assert all(rest.startswith(")") for rest in rests), reading.reader.name
 
 
 def test_a_sync_with_nothing_stored_leaves_empty_relations(engine: Engine) -> None:

@@ -5,7 +5,7 @@
 -- changes by: account_id, message_id
 -- changes from: mail_staging.label_events; mail.messages
 -- full when rows vanish from: gmail.label_events
--- index: account_id, thread_id; account_id, label_id, started_on, ended_on, end_source
+-- index: account_id, thread_id; account_id, started_on, label_id; account_id, ended_on, label_id, end_source
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column thread_id: Gmail's id of the thread.

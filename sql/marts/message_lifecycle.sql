@@ -4,7 +4,7 @@
 -- refresh: incremental
 -- changes by: account_id, thread_id
 -- changes from: mail.messages; mail.label_intervals
--- index: account_id, thread_id; account_id, received_at desc; account_id, archived_at
+-- index: account_id, thread_id; account_id, received_at desc; account_id, archived_on
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column thread_id: Gmail's id of the thread.
@@ -13,6 +13,7 @@
 -- column read_after: the message was still unread at this moment; null where nothing was observed before it was read.
 -- column read_at: when it was first observed as read after having been unread; null until then, and where no sync ever saw it unread.
 -- column archived_at: when it was first observed to have left the inbox other than into trash or spam.
+-- column archived_on: day of archived_at in the configured time zone.
 -- column starred_at: when it was first observed with a star.
 -- column replied_at: when the owner next sent a message in the thread.
 -- column deleted_at: when its deletion was observed.
@@ -107,6 +108,7 @@ select
     firsts.read_after,
     firsts.read_at,
     firsts.archived_at,
+    mail_config.local_day(firsts.archived_at) as archived_on,
     firsts.starred_at,
     timelines.replied_at,
     timelines.deleted_at,

@@ -4,8 +4,9 @@
 -- refresh: incremental
 -- changes by: account_id, message_id
 -- changes from: mail_staging.message_states; mail_staging.messages
+-- updated from: mail_staging.message_states (thread_id, label_ids, is_deleted, deleted_at, deleted_on, is_unread, is_starred, is_important, is_draft, is_sent, in_inbox, in_trash, in_spam, category, first_seen_at, changed_at)
 -- mirrors: mail_staging.message_states; mail_staging.messages where has_content
--- index: account_id, internal_date desc; account_id, thread_id; account_id, received_on, is_sent, is_draft, deleted_at, has_content
+-- index: account_id, internal_date desc; account_id, thread_id; account_id, received_on, is_sent, is_draft, has_content; account_id, deleted_on
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column thread_id: Gmail's id of the thread.
@@ -23,6 +24,7 @@
 -- column label_ids: ids of its labels as a JSON array, sorted; mail.message_labels has them one by one.
 -- column is_deleted: whether the message is gone for good (trash is in_trash).
 -- column deleted_at: when the deletion was observed.
+-- column deleted_on: day of deleted_at in the configured time zone.
 -- column is_unread: whether the message is unread.
 -- column is_starred: whether the message is starred.
 -- column is_important: whether Gmail marks the message important.
@@ -64,6 +66,7 @@ select
     states.label_ids,
     states.is_deleted,
     states.deleted_at,
+    mail_config.local_day(states.deleted_at) as deleted_on,
     states.label_ids like '%"UNREAD"%' as is_unread,
     states.label_ids like '%"STARRED"%' as is_starred,
     states.label_ids like '%"IMPORTANT"%' as is_important,
