@@ -27,13 +27,11 @@ from mail_ingest.warehouse.connection import Connection
 from mail_ingest.warehouse.handing import Snapshots, readings, restricted
 from mail_ingest.warehouse.loads import compare_loads, remember_loads
 from mail_ingest.warehouse.marts import Relation, comment
+from mail_ingest.warehouse.memory import with_enough_memory
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = "mail_build"
-#: What DuckDB may take for a build; more is put on disk. Measured: enough for full builds of 50,000 and of a million.
-_LEAST_MEMORY = 128_000_000
-_MEMORY_PER_MESSAGE = 512
 
 
 @dataclass(frozen=True)
@@ -62,26 +60,20 @@ class AnalystTables:
 
     def build_within(self, connection: Connection, *, is_full: bool = False) -> Build:
         """The build, for a caller who has begun a transaction."""
-        run = _Run(connection, self.relations, self.configuration, self.dialect)
-        if self.dialect != "duckdb":
-            return run.run(is_full=is_full)
-        [limit] = connection.execute("select current_setting('memory_limit')").fetchone()
-        [messages] = connection.execute("select count(*) from mail_staging.message_states").fetchone()
-        connection.execute(f"set memory_limit = '{max(_LEAST_MEMORY, _MEMORY_PER_MESSAGE * messages)}B'")
-        try:
-            return run.run(is_full=is_full)
-        finally:
-            connection.execute(f"set memory_limit = '{limit}'")
+        return _Run(connection, self.relations, self.configuration, self.dialect).run(is_full=is_full)
 
     def _in_transaction(self, connection: Connection, *, is_full: bool) -> Build:
-        connection.execute("begin")
-        try:
-            build = self.build_within(connection, is_full=is_full)
-            connection.execute("commit")
-        except BaseException:
-            connection.execute("rollback")
-            raise
-        return build
+        def transaction() -> Build:
+            connection.execute("begin")
+            try:
+                build = self.build_within(connection, is_full=is_full)
+                connection.execute("commit")
+            except BaseException:
+                connection.execute("rollback")
+                raise
+            return build
+
+        return with_enough_memory(connection, self.dialect, transaction)
 
 
 class _Run:

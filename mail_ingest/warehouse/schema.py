@@ -15,6 +15,7 @@ from mail_ingest.warehouse.builds import AnalystTables
 from mail_ingest.warehouse.configuration import write_configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.marts import create_views, quote
+from mail_ingest.warehouse.memory import with_enough_memory
 
 _SQL_TYPES = {
     "text": "varchar",
@@ -68,6 +69,19 @@ def prepare_schema(
     connection.execute("create table if not exists mail_ingest.definitions (digest varchar not null)")
     if connection.execute("select 1 from mail_ingest.definitions where digest = ?", [digest]).fetchone():
         return
+    with_enough_memory(
+        connection, dialect, lambda: _prepare(connection, dialect, dataset, tables, analyst_tables, digest)
+    )
+
+
+def _prepare(
+    connection: Connection,
+    dialect: Dialect,
+    dataset: str,
+    tables: Sequence[LandingTable],
+    analyst_tables: AnalystTables,
+    digest: str,
+) -> None:
     connection.execute("begin")
     try:
         connection.execute(f"create schema if not exists {dataset}")

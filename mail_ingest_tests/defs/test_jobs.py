@@ -65,7 +65,10 @@ def test_unexpected_fields_are_told_where_the_run_ends_and_by_a_check(
     )
     [evaluation] = checked.get_asset_check_evaluations()
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert evaluation.metadata["examples"].value == f'account_id {ADDRESS}, unexpected_fields ["getProfile.novelty: unknown object"]'
+    assert (
+        evaluation.metadata["examples"].value
+        == f'account_id {ADDRESS}, unexpected_fields ["getProfile.novelty: unknown object"]'
+    )
     events = str([*run.result.all_events, *checked.all_events])
     assert "planted-value" not in events
 

@@ -12,7 +12,7 @@ from mail_ingest.accounts import token_env
 from mail_ingest.gmail import findings
 from mail_ingest.ingest import Engine, SyncOptions, SyncRun
 from mail_ingest.simulator import Mailbox, Simulator
-from mail_ingest.warehouse.marts import load_checks, run_check
+from mail_ingest.warehouse.checks import load_checks, run_check
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import (
     assert_analyst_tables_are_built,
@@ -48,8 +48,8 @@ def _recorded(engine: Engine) -> list[list[str] | None]:
 def _checked(engine: Engine) -> tuple[int, list[str]]:
     [check] = [check for check in load_checks() if check.name == "sync_runs__answers_are_as_known"]
     with engine.warehouse.open() as connection:
-        rows, examples = run_check(connection, check)
-    return rows, list(examples)
+        broken = run_check(connection, check)
+    return broken.rows, list(broken.examples)
 
 
 def _failed(engine: Engine, **options: object) -> SyncRun:

@@ -45,7 +45,17 @@ SHOWN = {
         "kind",
         "position",
     ),
-    *("number", "day", "looked_at", "hours_left", "messages_total", "message_count", "row_count", "error_class", "unexpected_fields"),
+    *(
+        "number",
+        "day",
+        "looked_at",
+        "hours_left",
+        "messages_total",
+        "message_count",
+        "row_count",
+        "error_class",
+        "unexpected_fields",
+    ),
 }
 _FUTURE = "now() + interval '1 hour'"
 _M1 = "where message_id = 'm1'"
@@ -90,7 +100,10 @@ BREAKS: dict[str, list[tuple[str, int]]] = {
         ("update gmail.messages set internal_date = now() + interval '25 hours'", 8),
     ],
     "gmail.sync_runs:answers_are_as_known": [
-        ("update gmail.sync_runs set finished_at = now(), unexpected_fields = '[\"getProfile.novelty: unknown string\"]'", 1),
+        (
+            "update gmail.sync_runs set finished_at = now(), unexpected_fields = '[\"getProfile.novelty: unknown string\"]'",
+            1,
+        ),
     ],
     "gmail.sync_runs:end_after_they_begin": [
         ("update gmail.sync_runs set finished_at = started_at - interval '1 second'", 1),
