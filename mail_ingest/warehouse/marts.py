@@ -10,11 +10,13 @@ A file holds one `select`; this module supplies the rest. The header is comment 
     -- changes from: mail_staging.message_states; mail_staging.messages
     -- updated from: mail_staging.message_states (thread_id, label_ids)
     -- index: account_id, internal_date desc; account_id, thread_id
+    -- order: account_id, internal_date
     -- column account_id: account that holds the message.
 
 and becomes the comments on the relation and its columns, its lineage in Dagster, its place in the order of creation, and
 what `builds` needs to keep it up to date. `changes from` names a relation as often as the `select` reads it, in the same
-order, each time with the columns that hold what the table changes by. The text is the same for DuckDB and Postgres.
+order, each time with the columns that hold what the table changes by. `index` is for Postgres; `order` is how DuckDB stores the
+rows of a full build, which lets it pass over row groups of other accounts. The text is the same for DuckDB and Postgres.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ class Relation:
     mirrors: tuple[Mirror, ...] = ()
     append_only: tuple[str, ...] = ()
     indexes: tuple[str, ...] = field(default=())
+    order: str = ""
 
     @property
     def schema(self) -> str:
@@ -150,6 +153,7 @@ def _relation(path: Path) -> Relation:
         updated_from=tuple(_source(part, ()) for part in _list(fields.get("updated from", ""), ";")),
         mirrors=tuple(_mirror(part) for part in _list(fields.get("mirrors", ""), ";")),
         append_only=_list(fields.get("full when rows vanish from", "")),
+        order=fields.get("order", ""),
         indexes=_list(fields.get("index", ""), ";"),
     )
 

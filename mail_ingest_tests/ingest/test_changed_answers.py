@@ -111,7 +111,7 @@ def test_new_and_changed_fields_break_nothing_and_are_told(
     assert orjson.loads(str(shown)) == list(second.unexpected_fields)
     rows, examples = _checked(engine)
     assert rows == 2
-    assert all(example.startswith(f"{ADDRESS} [") for example in examples)
+    assert all(example.startswith(f"account_id {ADDRESS}, unexpected_fields [") for example in examples)
     assert "getProfile.novelty: unknown object" in examples[0]
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     for line in lines:

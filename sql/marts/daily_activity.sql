@@ -4,6 +4,7 @@
 -- refresh: incremental
 -- changes by: account_id, day
 -- changes from: mail.messages (account_id, received_on); mail.messages (account_id, deleted_on); mail.message_lifecycle (account_id, archived_on); mail.label_intervals (account_id, started_on); mail.label_intervals (account_id, ended_on)
+-- order: account_id, day
 -- column account_id: account.
 -- column day: day in the configured time zone (MAIL_INGEST_BUSINESS_HOURS).
 -- column received_count: messages that arrived, drafts and the owner's own left out; deleted ones count on the day they came.

@@ -6,6 +6,7 @@
 -- changes from: mail.messages
 -- changes through: mail_staging.labels on account_id, label_id
 -- index: account_id, label_id, is_deleted, is_unread
+-- order: account_id, label_id
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column label_id: Gmail's id of the label.

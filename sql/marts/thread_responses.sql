@@ -5,6 +5,7 @@
 -- changes by: account_id, thread_id
 -- changes from: mail.messages
 -- index: account_id, thread_id; account_id, responder_address
+-- order: account_id, responded_at
 -- column account_id: account that holds the thread.
 -- column thread_id: Gmail's id of the thread.
 -- column message_id: Gmail's id of the reply.
