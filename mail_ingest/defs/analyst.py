@@ -75,7 +75,8 @@ def _comes_after_checks(context: dg.AssetExecutionContext) -> bool:
 
 def _refuse_broken_landing(engine: Engine) -> None:
     """Makes the blocking checks for a build that is asked for alone: seconds for a million messages."""
-    broken = [f"{check.relation}: {check.claim}" for check in blocking_checks() if check_warehouse(engine, check).rows]
+    found = check_warehouse(engine, blocking_checks())
+    broken = [f"{check.relation}: {check.claim}" for check, rows in found if rows.rows]
     if broken:
         raise dg.Failure(
             description=(

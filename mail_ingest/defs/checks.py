@@ -143,8 +143,9 @@ def _step(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=name, specs=[_check_spec(check) for check in checks], can_subset=True)
     def run(context: dg.AssetCheckExecutionContext, mail_ingest: MailIngest) -> Iterator[dg.AssetCheckResult]:
         with mail_ingest.engine() as engine:
-            for key in sorted(context.selected_asset_check_keys):
-                yield _result(by_key[key], check_warehouse(engine, by_key[key]))
+            selected = [by_key[key] for key in sorted(context.selected_asset_check_keys)]
+            for check, broken in check_warehouse(engine, selected):
+                yield _result(check, broken)
 
     return run
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from mail_ingest.warehouse.marts import load_relations
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine
 
+#: Opening the warehouse takes longer than most checks, and a check of a large table seconds.
+_HOLD_S = 2.0
 _DELETE_ONE = "delete all rows of the key but one, then materialize the analyst tables with `rebuild`."
 _REBUILD = "mend the keys of the landing tables if they are broken, then materialize the analyst tables with `rebuild`."
 
@@ -37,8 +41,15 @@ def blocking_checks() -> list[Check]:
     return [check for check in all_checks() if check.is_blocking]
 
 
-def check_warehouse(engine: Engine, check: Check) -> Broken:
-    """Runs one check. The warehouse is open for as long as the check takes, so that syncs get between two of them."""
-    looks = engine.registry.looks() if check.reads_looks else None
-    with engine.warehouse.open() as connection, nullcontext() if looks is None else looks_at(connection, looks):
-        return run_check(connection, check)
+def check_warehouse(engine: Engine, checks: Iterable[Check]) -> Iterator[tuple[Check, Broken]]:
+    """Runs checks, each with what it found. Lets go of the warehouse every few seconds, so that syncs get between two of them."""
+    waiting = deque(checks)
+    looks = engine.registry.looks() if any(check.reads_looks for check in waiting) else []
+    while waiting:
+        found = []
+        with engine.warehouse.open() as connection, looks_at(connection, looks):
+            opened_at = time.monotonic()
+            while waiting and time.monotonic() - opened_at < _HOLD_S:
+                check = waiting.popleft()
+                found.append((check, run_check(connection, check)))
+        yield from found

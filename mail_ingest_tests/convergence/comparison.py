@@ -31,8 +31,7 @@ def assert_converged(engine: Engine, box: Mailbox) -> None:
 def assert_checks_pass(engine: Engine) -> None:
     """No check raises a false alarm; those that warn tell of what may well be."""
     errors = [check for check in all_checks() if check.severity == "error"]
-    with engine.warehouse.open():
-        assert {check.name: found for check in errors if (found := check_warehouse(engine, check)).rows} == {}
+    assert {check.name: found for check, found in check_warehouse(engine, errors) if found.rows} == {}
 
 
 def assert_events_complete(engine: Engine, served: Served, landed: set[Event]) -> None:
