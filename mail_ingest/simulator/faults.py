@@ -10,8 +10,8 @@ FaultKind = Literal["error", "drop", "truncate", "slow", "html503", "timeout"]
 KINDS: tuple[FaultKind, ...] = ("error", "drop", "truncate", "slow", "html503", "timeout")
 
 
-OUTSIDE_THE_API = ("batch", "token")
-"""Endpoints that only faults naming them concern."""
+OUTSIDE_THE_API = ("batch", "token", "directory.users.list", "secrets.access")
+"""Endpoints outside the Gmail API, which only faults naming them concern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Call:
     """A request as hooks and faults see it."""
 
     method: str
-    """`messages.get`, `history.list`, ... or `batch`, `token` for the two endpoints outside the API."""
+    """`messages.get`, `history.list`, ... or one of `OUTSIDE_THE_API`."""
     account: str
     params: str
     resource: str

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mail_ingest.simulator.consents import Consents
 from mail_ingest.simulator.service_accounts import ServiceAccounts
 from mail_ingest.simulator.token_errors import TokenError
 
@@ -42,6 +43,7 @@ class Grants:
 
     clock: Callable[[], float]
     service_accounts: ServiceAccounts
+    consents: Consents
     _access: dict[str, AccessToken] = field(default_factory=dict)
     _refresh: dict[str, _RefreshToken] = field(default_factory=dict)
 
@@ -72,6 +74,7 @@ class Grants:
     def revoke(self, address: str) -> None:
         """The user withdrew consent: access tokens stop, refresh tokens answer `invalid_grant`."""
         self.expire_access(address)
+        self.consents.forget(address)
         for grant in self._refresh.values():
             if grant.address == address:
                 grant.is_revoked = True
@@ -89,12 +92,21 @@ class Grants:
         kind = form.get("grant_type")
         if kind == "refresh_token":
             return self._by_refresh_token(form)
+        if kind == "authorization_code":
+            return self._by_code(form)
         if kind == JWT_GRANT:
             address, scopes = self.service_accounts.verify(form.get("assertion", ""))
             return self._answer(address, scopes)
         if not kind:
             raise TokenError("invalid_request", "Required parameter is missing: grant_type")
         raise TokenError("unsupported_grant_type", f"Invalid grant_type: {kind}")
+
+    def _by_code(self, form: Mapping[str, str]) -> dict[str, Any]:
+        consent = self.consents.redeem(form)
+        answer = self._answer(consent.address, consent.scopes)
+        if consent.has_refresh_token:
+            answer["refresh_token"] = self.issue_refresh(consent.address, consent.scopes, consent.client_id)
+        return answer
 
     def _by_refresh_token(self, form: Mapping[str, str]) -> dict[str, Any]:
         token = form.get("refresh_token")

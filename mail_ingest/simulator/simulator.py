@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from mail_ingest.simulator.answer_changes import AnswerChange, Change
+from mail_ingest.simulator.consents import client_file
+from mail_ingest.simulator.directory import Directory
 from mail_ingest.simulator.faults import KINDS, Fault, FaultKind, Hook, HookHandle
 from mail_ingest.simulator.grants import READONLY_SCOPE
 from mail_ingest.simulator.ledger import Ledger
@@ -14,6 +16,7 @@ from mail_ingest.simulator.mail.access import full_scope
 from mail_ingest.simulator.mail.mailbox import Mailbox
 from mail_ingest.simulator.push import Notification
 from mail_ingest.simulator.quota import QuotaProfile
+from mail_ingest.simulator.secret_store import SecretStore
 from mail_ingest.simulator.switches import Switches
 from mail_ingest.simulator.wire.server import Server
 from mail_ingest.simulator.world import DEFAULT_PROJECT, make_world
@@ -102,6 +105,19 @@ class Simulator:
             return self.world.grants.service_accounts.make(
                 self.token_uri, self.world.project, map(full_scope, scopes), subjects
             )
+
+    def oauth_client(self) -> dict[str, dict[str, Any]]:
+        """The file of an OAuth client of type desktop app, as Google's console gives it, with this server's endpoints."""
+        return client_file(self.url, self.world.project)
+
+    @property
+    def directory(self) -> Directory:
+        """The people of the Workspace, whom a service account may list in an administrator's name."""
+        return self.world.directory
+
+    @property
+    def secrets(self) -> SecretStore:
+        return self.world.secrets
 
     # the ledger
 

@@ -7,12 +7,15 @@ from threading import RLock
 
 from mail_ingest.simulator.answer_changes import AnswerChange
 from mail_ingest.simulator.clock import Clock
+from mail_ingest.simulator.consents import Consents
+from mail_ingest.simulator.directory import Directory
 from mail_ingest.simulator.faults import Disturbances
 from mail_ingest.simulator.grants import Grants
 from mail_ingest.simulator.ledger import Ledger
 from mail_ingest.simulator.mail.mailbox import Mailbox
 from mail_ingest.simulator.push import Notification
 from mail_ingest.simulator.quota import PROFILES, QuotaMeter, QuotaProfile
+from mail_ingest.simulator.secret_store import SecretStore
 from mail_ingest.simulator.service_accounts import ServiceAccounts
 from mail_ingest.simulator.switches import Switches
 
@@ -34,6 +37,8 @@ class World:
     disturbances: Disturbances = field(default_factory=Disturbances)
     answer_changes: list[AnswerChange] = field(default_factory=list)
     accounts: dict[str, Mailbox] = field(default_factory=dict)
+    directory: Directory = field(default_factory=Directory)
+    secrets: SecretStore = field(default_factory=SecretStore)
     notifications: list[Notification] = field(default_factory=list)
     latency_s: float = 0.0
     history_retention_s: float | None = None
@@ -81,7 +86,7 @@ def make_world(
         project=project,
         concurrency_limit=concurrency_limit,
         quota=QuotaMeter(project, profile, movable),
-        grants=Grants(movable, ServiceAccounts()),
+        grants=Grants(movable, ServiceAccounts(), Consents(movable)),
         ledger=Ledger(lock),
         lock=lock,
         latency_s=latency_s,

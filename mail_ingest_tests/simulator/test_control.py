@@ -159,6 +159,19 @@ def test_accounts_clock_notifications_and_key_files(box: Mailbox, client: Client
     assert call(control, "authorized_user")["token_uri"] == key["token_uri"]
 
 
+def test_the_workspace_is_kept_over_http(gmail: Simulator, control: Client) -> None:
+    for address in ("ada@example.com", "bob@example.com"):
+        control.request("POST", "/simulator/users", {"address": address, "org_unit": "/Sales", "is_suspended": True})
+    assert control.request("DELETE", "/simulator/users/bob@example.com").status == 200
+    version = control.request("POST", "/simulator/secrets", {"name": "projects/p/secrets/s", "data": "hidden"}).json
+
+    [told] = control.request("GET", "/simulator/users").json
+    assert (told["address"], told["org_unit"], told["is_suspended"]) == ("ada@example.com", "/Sales", True)
+    assert version == {"name": "projects/p/secrets/s/versions/1"}
+    assert gmail.secrets.find("projects/p/secrets/s").versions == [b"hidden"]  # type: ignore[union-attr]
+    assert control.request("GET", "/simulator/oauth-client").json == gmail.oauth_client()
+
+
 def test_the_process_announces_itself_serves_and_stops_on_a_signal() -> None:
     command = [sys.executable, "-m", "mail_ingest.simulator", "--port", "0", "--json", "--messages", "300"]
     command += ["--account", "ada@example.com", "--account", "bob@example.com", "--quota", "off", "--switch"]

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterable
 from threading import RLock
 
+from mail_ingest.simulator.consents import CLIENT_ID, CLIENT_SECRET
 from mail_ingest.simulator.grants import FULL_SCOPE, SCOPE_PREFIX, Grants
-
-CLIENT_ID = "simulator.apps.googleusercontent.com"
-CLIENT_SECRET = "simulator-client-secret"  # noqa: S105 (nothing checks it)
 
 
 class Access:

@@ -4,12 +4,13 @@ import asyncio
 from collections import Counter
 
 from mail_ingest.simulator.faults import Call, Fault, HookHandle
-from mail_ingest.simulator.wire import batch, errors, oauth
+from mail_ingest.simulator.wire import batch, consent, errors, oauth
 from mail_ingest.simulator.wire.control import Control
 from mail_ingest.simulator.wire.encoding import to_json
 from mail_ingest.simulator.wire.exchange import Exchange, Receive, Scope, Send, Stream, read_request
 from mail_ingest.simulator.wire.service import NOT_FOUND_PAGE, Prepared, Request, Response, Service, gzipped
 from mail_ingest.simulator.wire.uploads import Uploads, is_upload
+from mail_ingest.simulator.wire.workspace import Workspace
 from mail_ingest.simulator.world import World
 
 _UNAVAILABLE_PAGE = b"""<!DOCTYPE html>
@@ -26,6 +27,7 @@ class Application:
         self._service = Service(world)
         self._uploads = Uploads()
         self._control = Control(world)
+        self._workspace = Workspace(world)
         self._in_flight: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +47,12 @@ class Application:
             await (exchange.stream(answer) if isinstance(answer, Stream) else exchange.send(answer))
         elif path in oauth.PATHS and request.verb == "POST":
             await exchange.send(oauth.answer(self._world, request))
+        elif path in consent.PATHS and request.verb == "GET":
+            await exchange.send(consent.answer(self._world, request))
+        elif self._workspace.serves(request):
+            with self._world.lock:
+                response = self._workspace.answer(request)
+            await exchange.send(response)
         else:
             await exchange.send(_page_not_found())
 

@@ -42,6 +42,10 @@ HELP = {
     "PATCH /simulator/settings": '{"latency_s", "concurrency_limit", "history_retention_s"}',
     "POST /simulator/clock": '{"advance_s": seconds} moves the clock on',
     "GET /simulator/notifications": "published push notifications",
+    "GET, POST /simulator/users": 'the Workspace; {"address", "org_unit", "is_suspended", ...} adds or changes somebody',
+    "DELETE /simulator/users/ADDRESS": "somebody leaves",
+    "POST /simulator/secrets": '{"name", "data", "readers"}: a new version of a secret',
+    "GET /simulator/oauth-client": "the file of an OAuth client of type desktop app",
     "POST /simulator/service-accounts": '{"scopes", "subjects"}: a key file',
 }
 _LINES_A_PIECE = 2_000

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from mail_ingest.simulator.answer_changes import AnswerChange
+from mail_ingest.simulator.consents import client_file
 from mail_ingest.simulator.faults import KINDS, Fault, HookHandle
 from mail_ingest.simulator.grants import READONLY_SCOPE
 from mail_ingest.simulator.mail.access import full_scope
@@ -51,6 +52,17 @@ class Plans:
                 return self._set(arguments)
             case ["POST", "clock"]:
                 return {"now_s": world.clock.advance(float(arguments["advance_s"]))}
+            case ["GET", "users"]:
+                return [dataclasses.asdict(user) for user in world.directory]
+            case ["POST", "users"]:
+                return dataclasses.asdict(world.directory.add(**arguments))
+            case ["DELETE", "users", address]:
+                world.directory.remove(address)
+                return {}
+            case ["POST", "secrets"]:
+                return {"name": world.secrets.add(**arguments)}
+            case ["GET", "oauth-client"]:
+                return client_file(world.url, world.project)
             case ["POST", "service-accounts"]:
                 return self._service_account(**arguments)
         path = "/".join(("/simulator", *segments))

@@ -80,7 +80,7 @@ class Service:
         if route is None:
             return None
         method, user, path = route
-        token = _bearer(request)
+        token = bearer(request)
         grant = self._world.grants.check(token) if token else None
         account = grant.address if grant else ""
         return Prepared(
@@ -158,7 +158,7 @@ class Service:
         return masked if isinstance(masked, dict) else answer
 
 
-def _bearer(request: Request) -> str | None:
+def bearer(request: Request) -> str | None:
     """The token of the Authorization header or of `access_token`; None when there is neither."""
     header = request.headers.get("authorization")
     if header is not None:
