@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from mail_ingest.errors import ConfigError
 
 GMAIL_URL = "https://gmail.googleapis.com"
+SECRETS_URL = "https://secretmanager.googleapis.com"
+DIRECTORY_URL = "https://admin.googleapis.com"
 _SCHEMAS = ("gmail", "mail", "mail_build", "mail_config", "mail_ingest", "mail_staging")
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|::1)$")
@@ -40,6 +43,13 @@ class Settings:
     content_start: str = "2004-04"
     business_hours: str = "Mon-Fri 09:00-17:00 UTC"
     internal_domains: tuple[str, ...] = ()
+    secrets_url: str = SECRETS_URL
+    directory_url: str = DIRECTORY_URL
+    discovery_credentials: str = ""
+    discovery_admin: str = ""
+    discovery_domain: str = ""
+    discovery_include: tuple[str, ...] = ()
+    discovery_exclude: tuple[str, ...] = ()
 
     @property
     def is_duckdb(self) -> bool:
@@ -116,18 +126,43 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         content_start=_month("MAIL_INGEST_CONTENT_START", env.get("MAIL_INGEST_CONTENT_START") or "2004-04"),
         business_hours=_business_hours(env.get("MAIL_INGEST_BUSINESS_HOURS") or "Mon-Fri 09:00-17:00 UTC"),
         internal_domains=_domains(env.get("MAIL_INGEST_INTERNAL_DOMAINS") or ""),
+        secrets_url=_http_url("MAIL_INGEST_SECRETS_URL", env.get("MAIL_INGEST_SECRETS_URL") or SECRETS_URL),
+        directory_url=_http_url("MAIL_INGEST_DIRECTORY_URL", env.get("MAIL_INGEST_DIRECTORY_URL") or DIRECTORY_URL),
+        discovery_credentials=env.get("MAIL_INGEST_DISCOVERY_CREDENTIALS") or "",
+        discovery_admin=env.get("MAIL_INGEST_DISCOVERY_ADMIN") or "",
+        discovery_domain=env.get("MAIL_INGEST_DISCOVERY_DOMAIN") or "",
+        discovery_include=_list(env.get("MAIL_INGEST_DISCOVERY_INCLUDE") or ""),
+        discovery_exclude=_list(env.get("MAIL_INGEST_DISCOVERY_EXCLUDE") or ""),
     )
 
 
-def variable(name: str, environ: Mapping[str, str] | None = None) -> str:
-    """The value of one named variable, for credentials that an account reads at run time (`--token-env NAME`).
+def variable(name: str, environ: Mapping[str, str] | None = None, *, holds: str = "the account's bearer token") -> str:
+    """The value of one named variable, for credentials that are read at run time (`--token-env NAME`, `env://NAME`).
 
     Raises ConfigError when it is not set. The value is a secret: do not log it.
     """
     value = (os.environ if environ is None else environ).get(name, "")
     if not value:
-        raise ConfigError(f"the environment variable {name} is not set; it should hold the account's bearer token")
+        raise ConfigError(f"the environment variable {name} is not set; it should hold {holds}")
     return value
+
+
+@contextmanager
+def plain_oauth_on_loopback(*urls: str) -> Iterator[None]:
+    """Lets oauthlib, which asks the environment, do without TLS in the block if every URL is one of this machine.
+
+    The variable is the whole process's: nothing else may run a consent flow meanwhile.
+    """
+    name, before = "OAUTHLIB_INSECURE_TRANSPORT", os.environ.get("OAUTHLIB_INSECURE_TRANSPORT")
+    os.environ.pop(name, None)
+    if all(is_loopback(url) for url in urls):
+        os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _warehouse(url: str, home: Path) -> str:
@@ -191,6 +226,10 @@ def _domains(value: str) -> tuple[str, ...]:
             f"MAIL_INGEST_INTERNAL_DOMAINS names {wrong[0]!r}; it takes domains such as example.com, example.org"
         )
     return domains
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
 
 
 def _http_url(name: str, value: str) -> str:

@@ -1,7 +1,14 @@
 """The accounts: which mailboxes are read, in what state they are, and the tokens that open them."""
 
 from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of
-from mail_ingest.accounts.credentials import Credential, authorized_user, service_account, token_env
+from mail_ingest.accounts.credentials import (
+    Credential,
+    application_default,
+    authorized_user,
+    from_reference,
+    service_account,
+    token_env,
+)
 from mail_ingest.accounts.registry import Registry
 from mail_ingest.accounts.sealing import new_key
 from mail_ingest.accounts.tokens import TokenSource
@@ -14,7 +21,9 @@ __all__ = [
     "Registry",
     "TokenSource",
     "account_id_of",
+    "application_default",
     "authorized_user",
+    "from_reference",
     "new_key",
     "service_account",
     "token_env",

@@ -1,7 +1,8 @@
-"""The three kinds of credentials an account may have, read and checked without calling anyone.
+"""The kinds of credentials an account may have, read and checked without calling anyone.
 
 What is kept of a file is what is needed to get tokens; it is secret, and errors name the file and the field, never
-the content.
+the content. Of a reference, and of application-default credentials, nothing but the name is kept: what is behind them is read
+when tokens are needed.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
 GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105
 READING_SCOPES = (SCOPE, "https://www.googleapis.com/auth/gmail.modify", "https://mail.google.com/")
 
-CredentialKind = Literal["authorized_user", "service_account", "token_env"]
+CredentialKind = Literal["authorized_user", "service_account", "token_env", "reference", "application_default"]
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Credentials as they are stored. `content` is secret unless the kind is `token_env`."""
+    """Credentials as they are stored. `content` is secret where the kind is `authorized_user` or `service_account`.
+
+    `content["subject"]`, where there is one, is whom a service account acts for instead of the account's address.
+    """
 
     kind: CredentialKind
     content: Mapping[str, str] = field(repr=False)
@@ -44,25 +48,15 @@ def authorized_user(path: Path) -> Credential:
 
     Its `token_uri` is honoured. Of its scopes the one that reads Gmail is asked for, and gmail.readonly if it is there.
     """
-    doc = _read(path, "authorized_user", required=("client_id", "client_secret", "refresh_token"))
-    content = {key: doc[key] for key in ("client_id", "client_secret", "refresh_token")}
-    content["token_uri"] = _token_uri(path, doc)
-    content["scope"] = _reading_scope(path, doc.get("scopes") or doc.get("scope"))
-    return Credential("authorized_user", content)
+    return _authorized_user(_read(path, "authorized_user"), _file(path))
 
 
-def service_account(path: Path) -> Credential:
-    """A Workspace service account with domain-wide delegation, which acts for the account's address.
+def service_account(path: Path, subject: str = "") -> Credential:
+    """A Workspace service account with domain-wide delegation, which acts for the subject, or for the account's address.
 
     Its `token_uri` is honoured.
     """
-    doc = _read(path, "service_account", required=("client_email", "private_key"))
-    content = {
-        key: doc[key] for key in ("client_email", "private_key", "private_key_id") if isinstance(doc.get(key), str)
-    }
-    content["token_uri"] = _token_uri(path, doc)
-    _check_private_key(path, content["private_key"])
-    return Credential("service_account", content)
+    return _service_account(_read(path, "service_account"), _file(path), subject)
 
 
 def token_env(name: str) -> Credential:
@@ -72,54 +66,125 @@ def token_env(name: str) -> Credential:
     return Credential("token_env", {"name": name})
 
 
-def _read(path: Path, kind: str, required: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        doc = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"the credentials file {path} cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise ConfigError(f"the credentials file {path} is not JSON") from None
-    if not isinstance(doc, dict):
-        raise ConfigError(f"the credentials file {path} holds no JSON object")
-    if "installed" in doc or "web" in doc:
-        raise ConfigError(f"{path} holds an OAuth client, not credentials: run the consent flow with it first")
-    if doc.get("type", "authorized_user") != kind:
-        raise ConfigError(f"the credentials file {path} has another type than {kind}")
-    for name in required:
-        if not isinstance(doc.get(name), str) or not doc[name]:
-            raise ConfigError(f"the credentials file {path} lacks the field {name}")
-    return doc
+def application_default(subject: str = "") -> Credential:
+    """Whatever google.auth.default() finds where the account is synced: a file, gcloud's login, a workload's identity."""
+    return Credential("application_default", _with_subject({}, subject))
 
 
-def _token_uri(path: Path, doc: Mapping[str, Any]) -> str:
-    uri = doc.get("token_uri") or GOOGLE_TOKEN_URI
-    parts = urlsplit(uri) if isinstance(uri, str) else None
+def from_reference(reference: str, subject: str = "") -> Credential:
+    """A document that stays where it is; `references` says which references there are. Nothing is read here."""
+    return Credential("reference", _with_subject({"reference": reference}, subject))
+
+
+def from_document(document: bytes, where: str, subject: str = "") -> Credential:
+    """What is behind a reference: an authorized user or a service account, recognised by its `type`.
+
+    `where` names the place in errors.
+    """
+    doc = _parse(document, where)
+    if doc.get("type") == "service_account":
+        return _service_account(doc, where, subject)
+    if doc.get("type") == "authorized_user":
+        if subject:
+            raise ConfigError(f"{where} holds a person's consent, which acts for nobody else: take --subject away")
+        return _authorized_user(doc, where)
+    raise ConfigError(f"{where} is neither of type authorized_user nor service_account")
+
+
+def checked_url(url: object, what: str) -> str:
+    """A URL that secrets may be sent to. Raises ConfigError, naming what it is, unless it is https or of this machine."""
+    parts = urlsplit(url) if isinstance(url, str) else None
     if (
         parts is None
         or not parts.hostname
-        or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(uri)))
+        or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(str(url))))
     ):
-        raise ConfigError(f"token_uri in {path} must be an https URL (plain http for loopback addresses only)")
-    return str(uri)
+        raise ConfigError(f"{what} must be an https URL (plain http for loopback addresses only)")
+    return str(url)
 
 
-def _reading_scope(path: Path, scopes: object) -> str:
+def _file(path: Path) -> str:
+    return f"the credentials file {path}"
+
+
+def _with_subject(content: dict[str, str], subject: str) -> dict[str, str]:
+    """The content, with a subject if there is one."""
+    if not subject.strip():
+        return content
+    if "@" not in subject:
+        raise ConfigError(f"--subject is {subject!r}; it takes the address of a user of the domain")
+    return {**content, "subject": subject.strip()}
+
+
+def _authorized_user(doc: Mapping[str, Any], where: str) -> Credential:
+    required = ("client_id", "client_secret", "refresh_token")
+    _require(doc, where, required)
+    content = {key: doc[key] for key in required}
+    content["token_uri"] = _token_uri(where, doc)
+    content["scope"] = _reading_scope(where, doc.get("scopes") or doc.get("scope"))
+    return Credential("authorized_user", content)
+
+
+def _service_account(doc: Mapping[str, Any], where: str, subject: str) -> Credential:
+    _require(doc, where, ("client_email", "private_key"))
+    content = {
+        key: doc[key] for key in ("client_email", "private_key", "private_key_id") if isinstance(doc.get(key), str)
+    }
+    content["token_uri"] = _token_uri(where, doc)
+    _check_private_key(where, content["private_key"])
+    return Credential("service_account", _with_subject(content, subject))
+
+
+def _read(path: Path, kind: str) -> dict[str, Any]:
+    try:
+        document = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{_file(path)} cannot be read ({error.strerror})") from None
+    doc = _parse(document, _file(path))
+    if doc.get("type", "authorized_user") != kind:
+        raise ConfigError(f"{_file(path)} has another type than {kind}")
+    return doc
+
+
+def _parse(document: bytes, where: str) -> dict[str, Any]:
+    try:
+        doc = json.loads(document)
+    except ValueError:
+        raise ConfigError(f"{where} is not JSON") from None
+    if not isinstance(doc, dict):
+        raise ConfigError(f"{where} holds no JSON object")
+    if "installed" in doc or "web" in doc:
+        raise ConfigError(f"{where} holds an OAuth client, not credentials: `mail-ingest account connect` takes it")
+    return doc
+
+
+def _require(doc: Mapping[str, Any], where: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not isinstance(doc.get(name), str) or not doc[name]:
+            raise ConfigError(f"{where} lacks the field {name}")
+
+
+def _token_uri(where: str, doc: Mapping[str, Any]) -> str:
+    return checked_url(doc.get("token_uri") or GOOGLE_TOKEN_URI, f"token_uri in {where}")
+
+
+def _reading_scope(where: str, scopes: object) -> str:
     """The scope to ask for, empty where the file lists none and the consent decides."""
     if scopes is None:
         return ""
     granted = scopes.split() if isinstance(scopes, str) else scopes
     if not isinstance(granted, list):
-        raise ConfigError(f"the field scopes in {path} is not a list")
+        raise ConfigError(f"the field scopes in {where} is not a list")
     for scope in READING_SCOPES:
         if scope in granted:
             return scope
-    raise ConfigError(f"the scopes in {path} do not allow reading mail; connect again with {SCOPE}")
+    raise ConfigError(f"the scopes in {where} do not allow reading mail; connect again with {SCOPE}")
 
 
-def _check_private_key(path: Path, pem: str) -> None:
+def _check_private_key(where: str, pem: str) -> None:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError):
-        raise ConfigError(f"the field private_key in {path} is no private key in PEM form") from None
+        raise ConfigError(f"the field private_key in {where} is no private key in PEM form") from None

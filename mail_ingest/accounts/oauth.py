@@ -13,6 +13,7 @@ from datetime import UTC
 from typing import Any
 
 from mail_ingest.accounts.credentials import READING_SCOPES, SCOPE, Credential, CredentialKind
+from mail_ingest.accounts.google_apis import oauth_code
 from mail_ingest.errors import AuthError, ConfigError, ServerError
 
 _TIMEOUT_S = 30.0
@@ -42,9 +43,15 @@ _ADVICE: Mapping[tuple[CredentialKind, str], str] = {
 
 
 def google_credentials(account_id: str, credential: Credential) -> Any:
-    """google-auth's object for an account's credentials; has no token yet."""
+    """google-auth's object for an account's credentials; has no token yet.
+
+    Raises ConfigError where the credentials cannot be used for a mailbox.
+    """
+    subject = credential.content.get("subject") or account_id
     if credential.kind == "service_account":
-        return _service_account(credential).with_subject(account_id)
+        return _service_account(credential).with_subject(subject)
+    if credential.kind == "application_default":
+        return _application_default(account_id, subject)
     from google.oauth2.credentials import Credentials
 
     content = credential.content
@@ -80,7 +87,7 @@ def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
 
 def _refused(error: Any, account_id: str, kind: CredentialKind) -> AuthError | ServerError:
     """An answer that is not OAuth's (some proxy's page) is a failure that passes, not the end of a consent."""
-    code = _code(error)
+    code = oauth_code(error)
     if error.retryable or not code:
         return ServerError(
             f"no token for {account_id}: the token server failed ({code or 'an answer of another kind'})",
@@ -96,11 +103,27 @@ def _dead(account_id: str, kind: CredentialKind, code: str) -> AuthError:
     )
 
 
-def _code(error: Any) -> str:
-    """The OAuth error code, empty where there is none; never a description, which may hold anything."""
-    details = error.args[1] if len(error.args) > 1 else None
-    code = details.get("error") if isinstance(details, Mapping) else None
-    return code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 40 else ""
+def _application_default(account_id: str, subject: str) -> Any:
+    """A person's login opens that person's mailbox, a service account's key the subject's; nothing else opens one."""
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+    from google.oauth2.credentials import Credentials as Person
+
+    try:
+        found, _ = google.auth.default(scopes=[SCOPE])
+    except (GoogleAuthError, OSError, ValueError) as error:
+        raise ConfigError(
+            f"no application-default credentials for {account_id} ({type(error).__name__}): set "
+            "GOOGLE_APPLICATION_CREDENTIALS to a file, or log in with gcloud"
+        ) from None
+    if hasattr(found, "with_subject"):
+        return found.with_subject(subject)
+    if isinstance(found, Person) and subject == account_id:
+        return found
+    raise ConfigError(
+        f"the application-default credentials ({type(found).__module__}) cannot act for {subject}: that takes the key of a "
+        "service account with domain-wide delegation"
+    )
 
 
 _signers: dict[str, Any] = {}
@@ -111,12 +134,13 @@ def _service_account(credential: Credential) -> Any:
     """Parsing a private key costs 42 ms of CPU, and one key often serves a whole domain: parsed once per process."""
     from google.oauth2.service_account import Credentials
 
-    fingerprint = hashlib.sha256(credential.to_bytes()).hexdigest()
+    info = {key: value for key, value in credential.content.items() if key != "subject"}
+    fingerprint = hashlib.sha256(Credential("service_account", info).to_bytes()).hexdigest()
     with _signers_lock:
         if fingerprint not in _signers:
             try:
                 _signers[fingerprint] = Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-                    dict(credential.content), scopes=[SCOPE]
+                    info, scopes=[SCOPE]
                 )
             except ValueError:
                 raise ConfigError("the stored service account key cannot be used; add the account again") from None

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import open_database
+from mail_ingest.accounts.references import References
 from mail_ingest.accounts.sealing import Sealer
 from mail_ingest.accounts.tables import accounts, deployment
 from mail_ingest.accounts.tokens import TokenSource, token_source
@@ -50,6 +51,7 @@ class Registry:
         self._settings = settings
         self._now = now
         self._sealer = Sealer(settings.key, settings.home / KEY_FILE)
+        self._references = References(settings.secrets_url)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._is_ours = False
@@ -218,7 +220,7 @@ class Registry:
             if key not in self._tokens:
                 content = self._sealer.open(account.account_id, sealed)
                 credential = Credential.from_bytes(account.credential_kind, content)
-                self._tokens[key] = token_source(account.account_id, credential)
+                self._tokens[key] = token_source(account.account_id, credential, references=self._references)
             return self._tokens[key]
 
     def reseal(self) -> int:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mail_ingest.accounts import oauth
-from mail_ingest.accounts.credentials import Credential
+from mail_ingest.accounts.credentials import Credential, from_document
+from mail_ingest.accounts.references import References
+from mail_ingest.errors import AuthError
 from mail_ingest.settings import variable
 
 _AHEAD_S = 225.0
@@ -30,11 +32,17 @@ class TokenSource(Protocol):
         ...
 
 
-def token_source(account_id: str, credential: Credential, clock: Callable[[], float] = time.time) -> TokenSource:
-    """The source for an account's credentials. Building it calls nobody."""
+def token_source(
+    account_id: str,
+    credential: Credential,
+    clock: Callable[[], float] = time.time,
+    *,
+    references: References | None = None,
+) -> TokenSource:
+    """The source for an account's credentials. Building it calls nobody, and reads nothing that is kept elsewhere."""
     if credential.kind == "token_env":
         return EnvironmentToken(credential.content["name"])
-    return RefreshedToken(account_id, credential, clock)
+    return RefreshedToken(account_id, credential, clock, references=references)
 
 
 class EnvironmentToken:
@@ -56,10 +64,19 @@ class RefreshedToken:
     Threads that need a new one at the same time cause one request; the others wait for it.
     """
 
-    def __init__(self, account_id: str, credential: Credential, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        account_id: str,
+        credential: Credential,
+        clock: Callable[[], float] = time.time,
+        *,
+        references: References | None = None,
+    ) -> None:
         self._account_id = account_id
         self._credential = credential
         self._clock = clock
+        self._references = references or References()
+        self._used: Credential | None = None
         self._lock = threading.Lock()
         self._google: Any = None
         self._token = ""
@@ -78,10 +95,24 @@ class RefreshedToken:
         return f"RefreshedToken({self._account_id}, {self._credential.kind})"
 
     def _refresh(self) -> None:
-        if self._google is None:
-            self._google = oauth.google_credentials(self._account_id, self._credential)
-        expires_at = oauth.refresh(self._google, self._account_id, self._credential.kind)
+        credential = self._current()
+        if self._google is None or credential != self._used:
+            self._google = oauth.google_credentials(self._account_id, credential)
+            self._used = credential
+        try:
+            expires_at = oauth.refresh(self._google, self._account_id, credential.kind)
+        except AuthError:
+            if self._credential.kind == "reference":
+                self._references.forget(self._credential.content["reference"])
+            raise
         now = self._clock()
         life_s = max(expires_at - now, 0.0)
         self._due_at = now + max(life_s - _AHEAD_S, life_s / 2)
         self._token = self._google.token
+
+    def _current(self) -> Credential:
+        """The credentials to use now: what is behind a reference may have changed since the last token."""
+        if self._credential.kind != "reference":
+            return self._credential
+        reference, subject = self._credential.content["reference"], self._credential.content.get("subject", "")
+        return from_document(self._references.read(reference), f"the document behind {reference}", subject)

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from mail_ingest.accounts import Registry, authorized_user, service_account, token_env
+from mail_ingest.accounts import (
+    Credential,
+    Registry,
+    application_default,
+    authorized_user,
+    from_reference,
+    service_account,
+    token_env,
+)
+from mail_ingest.accounts.references import check_reference
 from mail_ingest.cli.output import print_json, print_table, say
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import load_settings
@@ -27,9 +36,23 @@ def add(
     service_account_file: Annotated[
         Path | None, typer.Option("--service-account", help="A service account with domain-wide delegation.")
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--credentials",
+            help="Where either document is kept and stays: env://NAME, file:///path or "
+            "gcp-secret://projects/P/secrets/S/versions/V.",
+        ),
+    ] = None,
+    use_application_default: Annotated[
+        bool, typer.Option("--application-default", help="Google's application-default credentials of each process.")
+    ] = False,
     token_variable: Annotated[
         str | None, typer.Option("--token-env", help="Name of a variable that holds a bearer token at run time.")
     ] = None,
+    subject: Annotated[
+        str, typer.Option(help="Whom a service account acts for, where that is not the mailbox's own address.")
+    ] = "",
     content_since: Annotated[
         str, typer.Option(help="Content horizon: all, days such as 30d, or a date such as 2026-01-31.")
     ] = "all",
@@ -38,16 +61,26 @@ def add(
     ] = True,
 ) -> None:
     """Registers a mailbox, without calling Gmail. Exactly one kind of credentials is needed."""
-    given = [value for value in (authorized_user_file, service_account_file, token_variable) if value is not None]
-    if len(given) != 1:
-        raise ConfigError("account add takes exactly one of --authorized-user, --service-account and --token-env")
+    given = (authorized_user_file, service_account_file, reference, use_application_default or None, token_variable)
+    if len([value for value in given if value is not None]) != 1:
+        raise ConfigError(
+            "account add takes exactly one of --authorized-user, --service-account, --credentials, --application-default "
+            "and --token-env"
+        )
+    if subject and (authorized_user_file is not None or token_variable is not None):
+        raise ConfigError("--subject is for service accounts: a person's consent and a token act for nobody else")
     from mail_ingest.ingest.scope import parse_since
 
     parse_since(content_since)
+    credential: Credential
     if authorized_user_file is not None:
         credential = authorized_user(authorized_user_file)
     elif service_account_file is not None:
-        credential = service_account(service_account_file)
+        credential = service_account(service_account_file, subject)
+    elif reference is not None:
+        credential = from_reference(check_reference(reference), subject)
+    elif use_application_default:
+        credential = application_default(subject)
     else:
         credential = token_env(token_variable or "")
     account = Registry(load_settings()).add(address, credential, content_since=content_since, raw_archive=raw_archive)
