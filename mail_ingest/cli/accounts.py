@@ -18,11 +18,14 @@ from mail_ingest.accounts import (
     token_env,
 )
 from mail_ingest.accounts.references import check_reference
+from mail_ingest.cli.connecting import connect
 from mail_ingest.cli.output import print_json, print_table, say
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import load_settings
 
 app = typer.Typer(help="Registers mailboxes and shows the state they are in.", no_args_is_help=True)
+
+app.command("connect")(connect)
 
 Address = Annotated[str, typer.Argument(help="Address of the mailbox.")]
 
