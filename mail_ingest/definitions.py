@@ -6,6 +6,7 @@ import dagster as dg
 
 from mail_ingest.defs.analyst import analyst_assets
 from mail_ingest.defs.checks import audit_check, warehouse_checks
+from mail_ingest.defs.discovery import daily_discovery, discovery_job
 from mail_ingest.defs.jobs import analyst_job, audit_job, hourly_sync, nightly_audit, nightly_checks, sync_job
 from mail_ingest.defs.landing import landing_assets
 from mail_ingest.defs.resources import MailIngest
@@ -18,14 +19,16 @@ def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.Re
     settings = load_settings()
     checks, auditing = warehouse_checks(), audit_check()
     sync, analyst_tables, audit = sync_job(retry_policy), analyst_job(checks), audit_job(auditing)
+    discovery = discovery_job(retry_policy)
     return dg.Definitions(
         assets=[*landing_assets(settings, retry_policy), *analyst_assets()],
         asset_checks=[*checks, auditing],
-        jobs=[sync, analyst_tables, audit],
+        jobs=[sync, analyst_tables, audit, discovery],
         schedules=[
             hourly_sync(settings, sync),
             nightly_checks(settings, analyst_tables),
             nightly_audit(settings, audit),
+            daily_discovery(settings, discovery),
         ],
         resources={"mail_ingest": mail_ingest or MailIngest()},
         # one process per run: DuckDB has one writer anyway, and a process per step costs twice the CPU

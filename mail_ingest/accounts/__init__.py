@@ -9,6 +9,7 @@ from mail_ingest.accounts.credentials import (
     service_account,
     token_env,
 )
+from mail_ingest.accounts.discovery import Findings, Plan, discover, plan_of
 from mail_ingest.accounts.registry import Registry
 from mail_ingest.accounts.sealing import new_key
 from mail_ingest.accounts.tokens import TokenSource
@@ -17,14 +18,18 @@ __all__ = [
     "Account",
     "AccountState",
     "Credential",
+    "Findings",
     "Look",
+    "Plan",
     "Registry",
     "TokenSource",
     "account_id_of",
     "application_default",
     "authorized_user",
+    "discover",
     "from_reference",
     "new_key",
+    "plan_of",
     "service_account",
     "token_env",
 ]

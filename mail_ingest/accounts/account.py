@@ -21,7 +21,10 @@ _ADDRESS = re.compile(r"[^\s@<>\",;:\\()\[\]]+@[^\s@<>\",;:\\()\[\].]+(\.[^\s@<>
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes."""
+    """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes.
+
+    `discovered_from` names the directory that a discovery found it in, and is empty where a person registered it.
+    """
 
     account_id: str
     address: str
@@ -44,6 +47,7 @@ class Account:
     include_drafts: bool
     raw_archive: bool
     credential_kind: CredentialKind
+    discovered_from: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ def google_credentials(account_id: str, credential: Credential) -> Any:
     )
 
 
+def delegated(credential: Credential, subject: str, scope: str) -> Any:
+    """google-auth's object for a service account that acts for the subject with one scope; has no token yet."""
+    return _service_account(credential).with_scopes([scope]).with_subject(subject)
+
+
 def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
     """Gets a new token into `google` and returns when it ends, in epoch seconds. Raises AuthError or ServerError."""
     from google.auth.exceptions import GoogleAuthError, RefreshError

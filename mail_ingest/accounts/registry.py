@@ -67,6 +67,7 @@ class Registry:
         include_chats: bool = True,
         include_drafts: bool = True,
         raw_archive: bool = True,
+        discovered_from: str = "",
     ) -> Account:
         """Registers a mailbox, without calling Gmail. One that was removed comes back, on its old shard.
 
@@ -81,6 +82,7 @@ class Registry:
             "include_chats": include_chats,
             "include_drafts": include_drafts,
             "raw_archive": raw_archive,
+            "discovered_from": discovered_from,
             **self._sealed(account_id, credential),
             **_fresh_start(now),
         }

@@ -55,6 +55,7 @@ accounts = Table(
     Column("raw_archive", Boolean, nullable=False, server_default=true()),
     Column("credential_kind", String(20), nullable=False),
     Column("credential", Text, nullable=False),
+    Column("discovered_from", String(320), nullable=False, server_default=""),
 )
 
 deployment = Table(

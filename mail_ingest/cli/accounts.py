@@ -19,6 +19,7 @@ from mail_ingest.accounts import (
 )
 from mail_ingest.accounts.references import check_reference
 from mail_ingest.cli.connecting import connect
+from mail_ingest.cli.discovering import discover_accounts
 from mail_ingest.cli.output import print_json, print_table, say
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import load_settings
@@ -26,6 +27,7 @@ from mail_ingest.settings import load_settings
 app = typer.Typer(help="Registers mailboxes and shows the state they are in.", no_args_is_help=True)
 
 app.command("connect")(connect)
+app.command("discover")(discover_accounts)
 
 Address = Annotated[str, typer.Argument(help="Address of the mailbox.")]
 

@@ -134,7 +134,7 @@ def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinit
         cron_schedule="7 * * * *",
         execution_timezone="UTC",
         description="Syncs every active account at seven minutes past the hour, unless the sync before still runs.",
-        default_status=_status(settings),
+        default_status=default_status(settings),
     )
     def hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         unfinished = context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED), limit=1)
@@ -153,7 +153,7 @@ def nightly_checks(settings: Settings, job) -> dg.ScheduleDefinition:  # type: i
         cron_schedule="37 3 * * *",
         execution_timezone="UTC",
         description="Brings the analyst tables up to date and runs all checks every night.",
-        default_status=_status(settings),
+        default_status=default_status(settings),
     )
 
 
@@ -165,11 +165,11 @@ def nightly_audit(settings: Settings, job) -> dg.ScheduleDefinition:  # type: ig
         cron_schedule="37 4 * * *",
         execution_timezone="UTC",
         description="Compares every account with its mailbox every night, within a budget of quota units.",
-        default_status=_status(settings),
+        default_status=default_status(settings),
     )
 
 
-def _status(settings: Settings) -> dg.DefaultScheduleStatus:
+def default_status(settings: Settings) -> dg.DefaultScheduleStatus:
     """Schedules are on by themselves in the deployment called production only."""
     is_production = settings.env == "production"
     return dg.DefaultScheduleStatus.RUNNING if is_production else dg.DefaultScheduleStatus.STOPPED

@@ -104,7 +104,8 @@ def test_accounts_of_the_first_version_keep_their_settings_and_are_archived(tmp_
     path = tmp_path / "control.sqlite"
     open_database(f"sqlite:///{path}").dispose()
     with sqlite3.connect(path) as connection:
-        connection.execute("alter table accounts drop column raw_archive")
+        for later in ("raw_archive", "discovered_from"):
+            connection.execute(f"alter table accounts drop column {later}")
         connection.execute("update control_version set version_num = '0001'")
         connection.execute(
             "insert into accounts (account_id, address, shard, state, state_since, created_at, content_since, include_chats, "

@@ -116,12 +116,14 @@ def test_everything_has_its_name_and_its_place() -> None:
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
         "analyst_tables",
         "audit",
+        "discover_accounts",
         "sync",
     ]
     assert {schedule.name: (schedule.job_name, schedule.cron_schedule) for schedule in repository.schedule_defs} == {
         "hourly_sync": ("sync", "7 * * * *"),
         "nightly_checks": ("analyst_tables", "37 3 * * *"),
         "nightly_audit": ("audit", "37 4 * * *"),
+        "daily_discovery": ("discover_accounts", "47 2 * * *"),
     }
     assert repository.sensor_defs == []
 
@@ -253,7 +255,7 @@ def test_schedules_start_by_themselves_in_production_only(
     monkeypatch.setenv("MAIL_INGEST_ENV", environment)
 
     schedules = build_definitions().get_repository_def().schedule_defs
-    assert [schedule.default_status.value for schedule in schedules] == [status, status, status]
+    assert [schedule.default_status.value for schedule in schedules] == [status] * 4
 
 
 def test_a_wrong_setting_is_named_when_definitions_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
