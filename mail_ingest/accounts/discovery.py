@@ -6,7 +6,6 @@ credentials of its own, is left as it is.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -59,13 +58,16 @@ class Findings:
     resumed: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     """Addresses that could not be registered; they stopped nobody else."""
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, int] = field(default_factory=dict)
     """How many were not taken, by reason."""
     unchanged: int = 0
 
     @property
     def changed_anything(self) -> bool:
         return bool(self.added or self.paused or self.resumed)
+
+    def leave_out(self, why: str) -> None:
+        self.left_out[why] = self.left_out.get(why, 0) + 1
 
 
 def plan_of(settings: Settings) -> Plan:
@@ -140,13 +142,13 @@ class _Discovery:
             if account is not None and account.discovered_from == self._plan.source:
                 self._pause(account, f"{person.why_not} in the directory")
             else:
-                self._found.left_out[person.why_not] += 1
+                self._found.leave_out(person.why_not)
         elif not self._plan.takes(person):
-            self._found.left_out["not asked for" if account is None else "not asked for any more"] += 1
+            self._found.leave_out("not asked for" if account is None else "not asked for any more")
         elif account is not None:
             self._keep(account)
         elif account_id in self._removed:
-            self._found.left_out["removed by a person"] += 1
+            self._found.leave_out("removed by a person")
         else:
             self._add(account_id, person)
 

@@ -79,6 +79,6 @@ def _metadata(found: Findings) -> dict[str, dg.MetadataValue[Any]]:
         "resumed": dg.MetadataValue.int(len(found.resumed)),
         "unchanged": dg.MetadataValue.int(found.unchanged),
         "refused": dg.MetadataValue.int(len(found.refused)),
-        "left_out": dg.MetadataValue.json(dict(found.left_out)),
+        "left_out": dg.MetadataValue.json(found.left_out),
         "by_account": dg.MetadataValue.md(shown),
     }
