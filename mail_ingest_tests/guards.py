@@ -35,6 +35,35 @@ class Guard:
 
 GUARDS = (
     Guard(
+        "codes and tokens of a consent are logged by nobody",
+        "mail_ingest/accounts/consent.py",
+        "logger.disabled = True",
+        "logger.disabled = False",
+        ("cli/test_connect.py::test_no_token_code_or_secret_is_in_any_output_at_debug_level",),
+    ),
+    Guard(
+        "a consent of another mailbox is not stored",
+        "mail_ingest/ingest/connecting.py",
+        "    if mailbox != account_id:",
+        "    if not mailbox:",
+        ("cli/test_connect.py::test_another_mailbox_that_consents_is_told_and_its_consent_is_revoked",),
+    ),
+    Guard(
+        "an answer with another state is refused",
+        "mail_ingest/accounts/redirect.py",
+        'compare_digest(answer.get("state", "").encode(), self._state.encode())',
+        "True",
+        ("cli/test_connect.py::test_an_answer_with_another_state_is_refused_and_the_right_one_still_taken",),
+    ),
+    Guard(
+        "a discovery pauses nobody where the list broke off",
+        "mail_ingest/accounts/discovery.py",
+        "        for page in list_people(lister, self._plan.admin, self._plan.domain, url):",
+        "        from itertools import islice\n\n"
+        "        for page in islice(list_people(lister, self._plan.admin, self._plan.domain, url), 1):",
+        ("accounts/test_discovery.py::test_a_list_that_breaks_off_pauses_nobody",),
+    ),
+    Guard(
         "a sweep that comes back short is refused",
         "mail_ingest/gmail/sweep.py",
         "if swept < messages_total * MIN_SWEEP_SHARE:",

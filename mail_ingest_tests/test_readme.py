@@ -79,7 +79,13 @@ def test_they_work_on_postgres_with_the_roles_as_written(
 def _run_all(gmail: Simulator, variables: dict[str, str], tmp_path: Path) -> None:
     box: Mailbox = gmail.add_account(ACCOUNT)
     box.generate(30, seed=1)
-    (tmp_path / "credentials.json").write_text(json.dumps(box.authorized_user()))
+    (tmp_path / "client.json").write_text(json.dumps(gmail.oauth_client()))
+    key = gmail.service_account(["gmail.readonly", "admin.directory.user.readonly"])
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    gmail.directory.add(ACCOUNT, org_unit="/Sales")
+    gmail.directory.add("admin@example.com", is_admin=True)
+    browser = {"BROWSER": f"{sys.executable} -m mail_ingest_tests.browser %s", "CONSENT_AS": ACCOUNT}
+    reached = {"PYTHONPATH": str(ROOT), "MAIL_INGEST_DIRECTORY_URL": gmail.url}
     commands = [command for command in _commands() if command.startswith("mail-ingest ")]
     # those within sentences, where they are whole commands
     inline = re.findall(r"`(mail-ingest [^`]+)`", README)
@@ -89,7 +95,7 @@ def _run_all(gmail: Simulator, variables: dict[str, str], tmp_path: Path) -> Non
         done = subprocess.run(
             [sys.executable, "-m", "mail_ingest.cli", *shlex.split(command)[1:]],
             cwd=tmp_path,
-            env={**os.environ, **variables},
+            env={**os.environ, **variables, **browser, **reached},
             capture_output=True,
             text=True,
             check=False,
