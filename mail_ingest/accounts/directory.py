@@ -39,18 +39,18 @@ def list_people(
         raise ConfigError("the directory is listed by a service account; a person's consent does not cover it")
     where = domain or f"the Workspace of {admin}"
     what = f"the people of {where} cannot be listed (it takes an administrator, and a delegation of {DIRECTORY_SCOPE})"
-    users = service("admin", "directory_v1", delegated(credential, admin, DIRECTORY_SCOPE), url).users()
     whose = {"domain": domain} if domain else {"customer": "my_customer"}
-    request = users.list(**whose, maxResults=_PAGE_SIZE, fields=_FIELDS)
     tokens: set[str] = set()
-    while request is not None:
-        answer = execute(request, what, retries=_RETRIES)
-        yield [_person(user) for user in answer.get("users", [])]
-        token = str(answer.get("nextPageToken", ""))
-        if token in tokens:
-            raise ServerError(f"the list of the people of {where} does not come to an end; try again later")
-        tokens.add(token)
-        request = users.list_next(request, answer)
+    with service("admin", "directory_v1", delegated(credential, admin, DIRECTORY_SCOPE), url) as api:
+        request = api.users().list(**whose, maxResults=_PAGE_SIZE, fields=_FIELDS)
+        while request is not None:
+            answer = execute(request, what, retries=_RETRIES)
+            yield [_person(user) for user in answer.get("users", [])]
+            token = str(answer.get("nextPageToken", ""))
+            if token in tokens:
+                raise ServerError(f"the list of the people of {where} does not come to an end; try again later")
+            tokens.add(token)
+            request = api.users().list_next(request, answer)
 
 
 def _person(user: Mapping[str, Any]) -> Person:

@@ -7,7 +7,8 @@ gRPC clients would bring four more packages for them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mail_ingest.errors import ConfigError, ServerError
@@ -17,29 +18,39 @@ _TOO_MANY = 429
 
 
 def service(name: str, version: str, credentials: Any, url: str) -> Any:
-    """A service of the library, at the root `url`. Calls nobody."""
+    """A service of the library, at the root `url`; a context manager that closes its connections. Calls nobody."""
     import google_auth_httplib2
     import httplib2
     from googleapiclient.discovery import build
 
     http = httplib2.Http(timeout=_TIMEOUT_S)
     http.follow_redirects = False  # a token would travel with them
-    authorized = google_auth_httplib2.AuthorizedHttp(credentials, http=http)
+    authorized = google_auth_httplib2.AuthorizedHttp(credentials, http=http, refresh_status_codes=())
     return build(name, version, http=authorized, client_options={"api_endpoint": url}, cache_discovery=False)
 
 
 def execute(request: Any, what: str, *, retries: int = 0) -> Mapping[str, Any]:
-    """The answer to a request; `what` begins the sentence of an error: "the secret ... cannot be read".
+    """The answer to a request, asked for again as often, a few seconds apart. Raises what `asking` raises."""
+    with asking(what):
+        answer = request.execute(num_retries=retries)
+    if not isinstance(answer, Mapping):
+        raise ServerError(f"{what}: an answer of another kind; try again later", reason="noAnswer")
+    return answer
 
-    Raises ServerError for what passes by itself, after as many retries, a few seconds apart; ConfigError for what a person has
-    to mend. Neither holds anything of the answer but its codes.
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Turns the errors of Google's libraries into ours; `what` begins the sentence: "the secret ... cannot be read".
+
+    Raises ServerError for what passes by itself, ConfigError for what a person has to mend. Neither holds anything of the
+    answer but its codes.
     """
     import httplib2
     from google.auth.exceptions import GoogleAuthError, RefreshError
     from googleapiclient.errors import Error, HttpError
 
     try:
-        answer = request.execute(num_retries=retries)
+        yield
     except HttpError as error:
         status = int(error.resp.status)
         reason = f"{status} {_reason(error.content)}".strip()
@@ -52,9 +63,6 @@ def execute(request: Any, what: str, *, retries: int = 0) -> Mapping[str, Any]:
         raise ConfigError(f"{what}: no token for it ({oauth_code(error) or 'an answer of another kind'})") from None
     except (GoogleAuthError, httplib2.HttpLib2Error, OSError, Error, ValueError) as error:
         raise ServerError(f"{what}: no answer ({type(error).__name__}); try again later", reason="noAnswer") from None
-    if not isinstance(answer, Mapping):
-        raise ServerError(f"{what}: an answer of another kind; try again later", reason="noAnswer")
-    return answer
 
 
 def oauth_code(error: Any) -> str:

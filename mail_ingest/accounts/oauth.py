@@ -75,7 +75,7 @@ def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
     from google.auth.exceptions import GoogleAuthError, RefreshError
 
     try:
-        google.refresh(_send)
+        google.refresh(send)
     except RefreshError as error:
         raise _refused(error, account_id, kind) from None
     except (GoogleAuthError, TypeError, ValueError, LookupError) as error:  # the latter when the answer is no JSON
@@ -162,7 +162,7 @@ def _connections() -> Any:
     return google.auth.transport.urllib3.Request(pools)  # type: ignore[no-untyped-call]
 
 
-def _send(url: str, method: str = "GET", body: Any = None, headers: Any = None, **_: Any) -> Any:
+def send(url: str, method: str = "GET", body: Any = None, headers: Any = None, **_: Any) -> Any:
     """What google-auth sends its requests with; redirects are not followed, secrets travel on them.
 
     A failing server is told at once: google-auth would ask it again by itself, on a clock of its own.

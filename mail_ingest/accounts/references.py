@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
-from mail_ingest.accounts.google_apis import execute, service
+from mail_ingest.accounts.google_apis import asking, execute, service
+from mail_ingest.accounts.oauth import send
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import SECRETS_URL, variable
 
@@ -79,6 +80,7 @@ class References:
     def _secret_version(self, reference: str, name: str) -> bytes:
         import google.auth
         from google.auth.exceptions import GoogleAuthError
+        from google.oauth2.credentials import Credentials
 
         what = f"the secret {reference} cannot be read"
         try:
@@ -87,8 +89,12 @@ class References:
             raise ConfigError(
                 f"{what}: there are no application-default credentials to ask with ({type(error).__name__})"
             ) from None
-        versions = service("secretmanager", "v1", credentials, self._secrets_url).projects().secrets().versions()
-        answer = execute(versions.access(name=name), what)
+        with asking(what):
+            credentials.refresh(send)  # type: ignore[no-untyped-call]
+            # a service account's own object would ask a third server, in the background, where it may be used
+            token = Credentials(credentials.token)  # type: ignore[no-untyped-call]
+        with service("secretmanager", "v1", token, self._secrets_url) as api:
+            answer = execute(api.projects().secrets().versions().access(name=name), what)
         try:
             return base64.b64decode(answer["payload"]["data"], validate=True)
         except (LookupError, TypeError, ValueError):

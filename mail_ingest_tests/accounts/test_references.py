@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +15,7 @@ from mail_ingest.accounts.tokens import token_source
 from mail_ingest.errors import AuthError, ConfigError, MailIngestError, ServerError
 from mail_ingest.settings import Settings
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.gmail.contacts import watched
 from mail_ingest_tests.gmail.stage import Clock
 
 ADA = "ada@example.com"
@@ -164,6 +166,24 @@ def test_secret_manager_that_fails_is_a_passing_matter(gmail: Simulator, asked_a
         References(gmail.url).read(LATEST)
 
     assert References(gmail.url).read(LATEST) == b"hidden"
+
+
+def test_nobody_but_secret_manager_and_the_token_server_is_contacted(gmail: Simulator, asked_as: str) -> None:
+    gmail.secrets.add(SECRET, b"hidden")
+
+    with watched() as contacts:
+        References(gmail.url).read(LATEST)
+
+    assert contacts == {("connect", ("127.0.0.1", urlsplit(gmail.url).port)), ("resolve", "127.0.0.1")}
+
+
+def test_an_identity_that_gets_no_token_is_told_with_the_reference(
+    gmail: Simulator, asked_as: str, box: Mailbox
+) -> None:
+    gmail.fail_next(status=400, reason="invalid_grant", method="token")
+
+    with pytest.raises(ConfigError, match=f"the secret {LATEST} cannot be read: no token for it .invalid_grant."):
+        References(gmail.url).read(LATEST)
 
 
 def test_without_default_credentials_secret_manager_is_not_asked(
