@@ -1,4 +1,4 @@
-"""Credentials -> access tokens that are good now, for any number of threads.
+"""Credentials -> access tokens that are good now, for any number of threads and processes.
 
 Tokens are fetched by google-auth from the `token_uri` of the credentials. Tries are not repeated here: a passing
 failure is a ServerError, and whoever makes the call decides how often to ask again.
@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 from mail_ingest.accounts import oauth
 from mail_ingest.accounts.credentials import Credential
+from mail_ingest.accounts.shared_tokens import FETCHING_S, SharedToken
 from mail_ingest.settings import variable
 
 _AHEAD_S = 225.0
-"""How long before its end a token is replaced; a token of short life at half of it."""
+"""How long before its end a token is replaced, as google-auth has it; a token of short life at half of it."""
+_LOOK_AGAIN_S = 0.05
 
 
 class TokenSource(Protocol):
@@ -30,11 +32,17 @@ class TokenSource(Protocol):
         ...
 
 
-def token_source(account_id: str, credential: Credential, clock: Callable[[], float] = time.time) -> TokenSource:
-    """The source for an account's credentials. Building it calls nobody."""
+def token_source(
+    account_id: str,
+    credential: Credential,
+    clock: Callable[[], float] = time.time,
+    shared: SharedToken | None = None,
+) -> TokenSource:
+    """The source for an account's credentials. Building it calls nobody. Without `shared` other processes fetch tokens
+    of their own."""
     if credential.kind == "token_env":
         return EnvironmentToken(credential.content["name"])
-    return RefreshedToken(account_id, credential, clock)
+    return RefreshedToken(account_id, credential, clock, shared)
 
 
 class EnvironmentToken:
@@ -53,13 +61,20 @@ class EnvironmentToken:
 class RefreshedToken:
     """A token that google-auth fetches: at first use, again shortly before it expires, and when asked to.
 
-    Threads that need a new one at the same time cause one request; the others wait for it.
+    Threads and processes that need a new one at the same time cause one request; the others wait for it.
     """
 
-    def __init__(self, account_id: str, credential: Credential, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        account_id: str,
+        credential: Credential,
+        clock: Callable[[], float] = time.time,
+        shared: SharedToken | None = None,
+    ) -> None:
         self._account_id = account_id
         self._credential = credential
         self._clock = clock
+        self._shared = shared
         self._lock = threading.Lock()
         self._google: Any = None
         self._token = ""
@@ -71,13 +86,35 @@ class RefreshedToken:
             return token
         with self._lock:
             if self._token == token or not self._token:
-                self._refresh()
+                self._renew(refused=token if force_refresh else "")
             return self._token
 
     def __repr__(self) -> str:
         return f"RefreshedToken({self._account_id}, {self._credential.kind})"
 
-    def _refresh(self) -> None:
+    def _renew(self, refused: str) -> None:
+        """Gets another token than the refused one: what some process has stored, or else from the token server."""
+        if self._shared is None:
+            self._fetch()
+            return
+        give_up_at = time.monotonic() + FETCHING_S
+        while True:
+            stored = self._shared.read()
+            if stored.token not in ("", refused) and self._clock() < stored.due_at:
+                self._token, self._due_at = stored.token, stored.due_at
+                return
+            is_refused = bool(refused) and stored.token == refused
+            if self._shared.take(stored, is_refused=is_refused) or time.monotonic() >= give_up_at:
+                break
+            time.sleep(_LOOK_AGAIN_S)
+        try:
+            self._fetch()
+        except BaseException:
+            self._shared.give_up()
+            raise
+        self._shared.store(self._token, self._due_at)
+
+    def _fetch(self) -> None:
         if self._google is None:
             self._google = oauth.google_credentials(self._account_id, self._credential)
         expires_at = oauth.refresh(self._google, self._account_id, self._credential.kind)
