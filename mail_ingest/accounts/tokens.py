@@ -97,7 +97,7 @@ class RefreshedToken:
         if self._shared is None:
             self._fetch()
             return
-        give_up_at = time.monotonic() + FETCHING_S
+        give_up_at = time.monotonic() + 2 * FETCHING_S  # one that died may hold up the next one to try
         while True:
             stored = self._shared.read()
             if stored.token not in ("", refused) and self._clock() < stored.due_at:
