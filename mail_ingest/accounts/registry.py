@@ -138,6 +138,12 @@ class Registry:
         those of other groups, and those of none."""
         return self._select((accounts.c.state.in_(states) if states else _REGISTERED) & _in_groups(groups))
 
+    def states(self) -> dict[str, tuple[AccountState, str | None]]:
+        """State and group of every account that was ever registered and not erased, by account_id."""
+        with self._reading().begin() as connection:
+            rows = connection.execute(select(accounts.c.account_id, accounts.c.state, accounts.c.account_group)).all()
+        return {row.account_id: (row.state, row.account_group) for row in rows}
+
     def groups(self) -> set[str]:
         """The groups that accounts are in, removed ones left out."""
         with self._reading().begin() as connection:
@@ -338,6 +344,14 @@ def _update(connection: Connection, account_id: str, values: dict[str, Any]) -> 
     )
     if changed.rowcount != 1:
         raise _not_registered(account_id)
+
+
+def check_groups(registry: Registry, groups: Sequence[str]) -> None:
+    """Raises ConfigError for a group that no account is in."""
+    known = registry.groups() if groups else set()
+    for group in groups:
+        if group not in known:
+            raise ConfigError(f"no account is in the group {group!r}; `mail-ingest account list` shows the groups")
 
 
 def _in_groups(groups: Sequence[str]) -> ColumnElement[bool]:
