@@ -12,33 +12,12 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
+from mail_ingest.accounts.advice import advice
 from mail_ingest.accounts.credentials import READING_SCOPES, SCOPE, Credential, CredentialKind
 from mail_ingest.errors import AuthError, ConfigError, ServerError
 
 _TIMEOUT_S = 30.0
-
-_PERSON = "connect the account again"
-_ADVICE: Mapping[tuple[CredentialKind, str], str] = {
-    (
-        "authorized_user",
-        "invalid_grant",
-    ): f"the consent was revoked or has expired (in testing: after 7 days): {_PERSON}",
-    ("authorized_user", "invalid_rapt"): f"the domain asks for a new login: {_PERSON}",
-    (
-        "authorized_user",
-        "invalid_client",
-    ): f"the OAuth client was deleted or has a new secret: {_PERSON} with its current one",
-    ("authorized_user", "invalid_scope"): f"the consent does not cover reading mail: {_PERSON} with {SCOPE}",
-    (
-        "service_account",
-        "invalid_grant",
-    ): "the address is no user of the domain, the key was deleted, or our clock is wrong",
-    (
-        "service_account",
-        "unauthorized_client",
-    ): f"let an administrator of the domain delegate {SCOPE} to the service account",
-    ("service_account", "access_denied"): f"let an administrator of the domain delegate {SCOPE} to the service account",
-}
+_REAUTHENTICATION = "Reauthentication is needed"
 
 
 def google_credentials(account_id: str, credential: Credential) -> Any:
@@ -80,27 +59,38 @@ def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
 
 def _refused(error: Any, account_id: str, kind: CredentialKind) -> AuthError | ServerError:
     """An answer that is not OAuth's (some proxy's page) is a failure that passes, not the end of a consent."""
-    code = _code(error)
+    code, subtype, description = (_field(error, name) for name in ("error", "error_subtype", "error_description"))
+    code = code if _is_code(code) else ""
+    if str(error.args[0] if error.args else "").startswith(_REAUTHENTICATION):
+        # google-auth keeps the answer for itself: invalid_grant, with one of two subtypes
+        code, subtype = "invalid_grant", "invalid_rapt"
     if error.retryable or not code:
         return ServerError(
             f"no token for {account_id}: the token server failed ({code or 'an answer of another kind'})",
             account_id=account_id,
             reason=code or "tokenServer",
         )
-    return _dead(account_id, kind, code)
+    return _dead(account_id, kind, code, subtype, description)
 
 
-def _dead(account_id: str, kind: CredentialKind, code: str) -> AuthError:
+def _dead(account_id: str, kind: CredentialKind, code: str, subtype: str = "", description: str = "") -> AuthError:
+    told = f"{code} ({subtype})" if _is_code(subtype) else code
     return AuthError(
-        f"no token for {account_id}: {code}; {_ADVICE.get((kind, code), _PERSON)}", account_id=account_id, reason=code
+        f"no token for {account_id}: {told}; {advice(kind, code, subtype=subtype, description=description)}",
+        account_id=account_id,
+        reason=code,
     )
 
 
-def _code(error: Any) -> str:
-    """The OAuth error code, empty where there is none; never a description, which may hold anything."""
+def _field(error: Any, name: str) -> str:
     details = error.args[1] if len(error.args) > 1 else None
-    code = details.get("error") if isinstance(details, Mapping) else None
-    return code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 40 else ""
+    value = details.get(name) if isinstance(details, Mapping) else None
+    return value if isinstance(value, str) else ""
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text may be repeated: one of OAuth's words, and not a description, which may hold anything."""
+    return text.replace("_", "").isalnum() and len(text) < 40
 
 
 _signers: dict[str, Any] = {}
