@@ -9,10 +9,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 import pytest
 
+from mail_ingest.accounts import STATES, AccountState
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.marts import load_relations
@@ -110,6 +112,15 @@ def test_every_analyst_relation_is_listed_with_its_key() -> None:
     assert listed == {
         relation.name: ", ".join(relation.key) for relation in load_relations() if relation.schema == "mail"
     }
+
+
+def test_the_states_of_accounts_are_those_of_the_code() -> None:
+    assert list(STATES) == list(get_args(AccountState))
+    [table] = re.findall(r"^\| state \| means \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert table.splitlines() == [
+        f"| `{state}` | {told.meaning} | {told.led_in_by} | {told.led_out_by} | {told.to_do.format(account='ADDRESS')} |"
+        for state, told in STATES.items()
+    ]
 
 
 def test_every_variable_that_is_read_is_listed() -> None:
