@@ -10,10 +10,12 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 import pytest
 
+from mail_ingest.accounts import STATES, AccountState
 from mail_ingest.defs.specs import STATE_FRESHNESS, TABLE_FRESHNESS
 from mail_ingest.ingest.checks import all_checks
 from mail_ingest.simulator import Mailbox, Simulator
@@ -150,6 +152,15 @@ def test_freshness_is_as_the_page_says() -> None:
     ]  # type: ignore[union-attr]
     assert "every {:g} hours (late from {:g} on".format(*hours) in README
     assert f"analyst tables every {hours[2]:g}." in README
+
+
+def test_the_states_of_accounts_are_those_of_the_code() -> None:
+    assert list(STATES) == list(get_args(AccountState))
+    [table] = re.findall(r"^\| state \| means \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert table.splitlines() == [
+        f"| `{state}` | {told.meaning} | {told.led_in_by} | {told.led_out_by} | {told.to_do.format(account='ADDRESS')} |"
+        for state, told in STATES.items()
+    ]
 
 
 def test_every_variable_that_is_read_is_listed() -> None:

@@ -10,11 +10,14 @@ from mail_ingest.accounts.credentials import (
     token_env,
 )
 from mail_ingest.accounts.discovery import Findings, Plan, discover, plan_of
-from mail_ingest.accounts.registry import Registry
-from mail_ingest.accounts.sealing import new_key
+from mail_ingest.accounts.keys import new_key
+from mail_ingest.accounts.registry import Registry, check_groups
+from mail_ingest.accounts.rotation import Rotation
+from mail_ingest.accounts.states import STATES, what_to_do
 from mail_ingest.accounts.tokens import TokenSource
 
 __all__ = [
+    "STATES",
     "Account",
     "AccountState",
     "Credential",
@@ -22,14 +25,17 @@ __all__ = [
     "Look",
     "Plan",
     "Registry",
+    "Rotation",
     "TokenSource",
     "account_id_of",
     "application_default",
     "authorized_user",
+    "check_groups",
     "discover",
     "from_reference",
     "new_key",
     "plan_of",
     "service_account",
     "token_env",
+    "what_to_do",
 ]

@@ -16,6 +16,7 @@ policy forbids it · cooling_down: its syncs keep failing, so it is left alone u
 is kept, and its shard."""
 
 _LONGEST_ADDRESS = 254
+_LONGEST_GROUP = 80
 _ADDRESS = re.compile(r"[^\s@<>\",;:\\()\[\]]+@[^\s@<>\",;:\\()\[\].]+(\.[^\s@<>\",;:\\()\[\].]+)+")
 
 
@@ -23,7 +24,8 @@ _ADDRESS = re.compile(r"[^\s@<>\",;:\\()\[\]]+@[^\s@<>\",;:\\()\[\].]+(\.[^\s@<>
 class Account:
     """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes.
 
-    `discovered_from` names the directory that a discovery found it in, and is empty where a person registered it.
+    `account_group`: the team, customer or person it belongs to; None without one. `discovered_from` names the directory that
+    a discovery found it in, and is empty where a person registered it.
     """
 
     account_id: str
@@ -46,6 +48,7 @@ class Account:
     include_chats: bool
     include_drafts: bool
     raw_archive: bool
+    account_group: str | None
     credential_kind: CredentialKind
     discovered_from: str
 
@@ -68,3 +71,11 @@ def account_id_of(address: str) -> str:
             f"{address!r} is no mail address; an account is named by its address, such as ada@example.com"
         )
     return account_id
+
+
+def group_of(name: str) -> str | None:
+    """A group's name, trimmed; None for an empty one. Raises ConfigError where it cannot be a name."""
+    group = name.strip()
+    if len(group) > _LONGEST_GROUP or not group.isprintable():
+        raise ConfigError(f"a group has a name of {_LONGEST_GROUP} printable characters at most, such as sales")
+    return group or None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from mail_ingest.accounts.account import Account, account_id_of
+from mail_ingest.accounts.account import Account, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential, from_document, from_reference
 from mail_ingest.accounts.directory import Person, list_people
 from mail_ingest.accounts.references import References, check_reference
@@ -36,6 +36,8 @@ class Plan:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     content_since: str = "all"
+    account_group: str = ""
+    """The group of accounts that are new; it stays as it is where an account is known."""
 
     @property
     def source(self) -> str:
@@ -93,6 +95,7 @@ def discover(registry: Registry, plan: Plan, settings: Settings, *, is_dry_run: 
     accounts, not with the directory.
     """
     account_id_of(plan.admin)
+    group_of(plan.account_group)
     return _Discovery(registry, plan, is_dry_run).run(_opened(plan.credential, settings), settings.directory_url)
 
 
@@ -159,6 +162,7 @@ class _Discovery:
                     person.address,
                     self._plan.credential,
                     content_since=self._plan.content_since,
+                    account_group=self._plan.account_group,
                     discovered_from=self._plan.source,
                 )
             except ConfigError as error:  # registered meanwhile

@@ -67,9 +67,20 @@ def asking(what: str) -> Iterator[None]:
 
 def oauth_code(error: Any) -> str:
     """The OAuth error code of a refusal, empty where there is none; never a description, which may hold anything."""
+    code = oauth_field(error, "error")
+    return code if is_word(code) else ""
+
+
+def oauth_field(error: Any, name: str) -> str:
+    """A field of a token server's refusal as it came, empty where there is none. Only `is_word` says whether it may be shown."""
     details = error.args[1] if len(error.args) > 1 else None
-    code = details.get("error") if isinstance(details, Mapping) else None
-    return code if isinstance(code, str) and _is_word(code) else ""
+    value = details.get(name) if isinstance(details, Mapping) else None
+    return value if isinstance(value, str) else ""
+
+
+def is_word(text: str) -> bool:
+    """Whether a text may be repeated: one of Google's words, and not a description, which may hold anything."""
+    return text.replace("_", "").isalnum() and len(text) < 60
 
 
 def _reason(content: bytes) -> str:
@@ -80,8 +91,4 @@ def _reason(content: bytes) -> str:
         word = inner[0].get("reason") or error.get("status") or ""
     except (ValueError, TypeError, LookupError, AttributeError):
         return ""
-    return word if isinstance(word, str) and _is_word(word) else ""
-
-
-def _is_word(text: str) -> bool:
-    return text.replace("_", "").isalnum() and len(text) < 60
+    return word if isinstance(word, str) and is_word(word) else ""

@@ -8,38 +8,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
-from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
+from mail_ingest.accounts.advice import advice
 from mail_ingest.accounts.credentials import READING_SCOPES, SCOPE, Credential, CredentialKind
-from mail_ingest.accounts.google_apis import oauth_code
+from mail_ingest.accounts.google_apis import is_word, oauth_code, oauth_field
 from mail_ingest.errors import AuthError, ConfigError, ServerError
 
 _TIMEOUT_S = 30.0
-
-_PERSON = "connect the account again"
-_ADVICE: Mapping[tuple[CredentialKind, str], str] = {
-    (
-        "authorized_user",
-        "invalid_grant",
-    ): f"the consent was revoked or has expired (in testing: after 7 days): {_PERSON}",
-    ("authorized_user", "invalid_rapt"): f"the domain asks for a new login: {_PERSON}",
-    (
-        "authorized_user",
-        "invalid_client",
-    ): f"the OAuth client was deleted or has a new secret: {_PERSON} with its current one",
-    ("authorized_user", "invalid_scope"): f"the consent does not cover reading mail: {_PERSON} with {SCOPE}",
-    (
-        "service_account",
-        "invalid_grant",
-    ): "the address is no user of the domain, the key was deleted, or our clock is wrong",
-    (
-        "service_account",
-        "unauthorized_client",
-    ): f"let an administrator of the domain delegate {SCOPE} to the service account",
-    ("service_account", "access_denied"): f"let an administrator of the domain delegate {SCOPE} to the service account",
-}
+_REAUTHENTICATION = "Reauthentication is needed"
 
 
 def google_credentials(account_id: str, credential: Credential) -> Any:
@@ -74,6 +52,8 @@ def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
     """Gets a new token into `google` and returns when it ends, in epoch seconds. Raises AuthError or ServerError."""
     from google.auth.exceptions import GoogleAuthError, RefreshError
 
+    if kind == "application_default" and hasattr(google, "with_subject"):
+        kind = "service_account"  # what a refusal means, and what to do about it, is the same
     try:
         google.refresh(send)
     except RefreshError as error:
@@ -93,18 +73,25 @@ def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
 def _refused(error: Any, account_id: str, kind: CredentialKind) -> AuthError | ServerError:
     """An answer that is not OAuth's (some proxy's page) is a failure that passes, not the end of a consent."""
     code = oauth_code(error)
+    subtype, description = oauth_field(error, "error_subtype"), oauth_field(error, "error_description")
+    if str(error.args[0] if error.args else "").startswith(_REAUTHENTICATION):
+        # google-auth keeps the answer for itself: invalid_grant, with one of two subtypes
+        code, subtype = "invalid_grant", "invalid_rapt"
     if error.retryable or not code:
         return ServerError(
             f"no token for {account_id}: the token server failed ({code or 'an answer of another kind'})",
             account_id=account_id,
             reason=code or "tokenServer",
         )
-    return _dead(account_id, kind, code)
+    return _dead(account_id, kind, code, subtype, description)
 
 
-def _dead(account_id: str, kind: CredentialKind, code: str) -> AuthError:
+def _dead(account_id: str, kind: CredentialKind, code: str, subtype: str = "", description: str = "") -> AuthError:
+    told = f"{code} ({subtype})" if is_word(subtype) else code
     return AuthError(
-        f"no token for {account_id}: {code}; {_ADVICE.get((kind, code), _PERSON)}", account_id=account_id, reason=code
+        f"no token for {account_id}: {told}; {advice(kind, code, subtype=subtype, description=description)}",
+        account_id=account_id,
+        reason=code,
     )
 
 
@@ -129,6 +116,14 @@ def _application_default(account_id: str, subject: str) -> Any:
         f"the application-default credentials ({type(found).__module__}) cannot act for {subject}: that takes the key of a "
         "service account with domain-wide delegation"
     )
+
+
+def marks_of(google: Any) -> tuple[str, ...]:
+    """What differs between two application-default credentials; some of it is secret."""
+    signer = getattr(google, "signer", None)
+    of_robots = (getattr(google, "service_account_email", None), getattr(signer, "key_id", None))
+    of_people = (getattr(google, "client_id", None), getattr(google, "refresh_token", None))
+    return tuple(str(mark or "") for mark in (*of_robots, *of_people))
 
 
 _signers: dict[str, Any] = {}

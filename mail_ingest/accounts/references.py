@@ -1,7 +1,8 @@
 """Secrets that stay where they are: `env://NAME`, `file:///path`, `gcp-secret://projects/P/secrets/S/versions/V`.
 
 Secret Manager is asked with application-default credentials. What is read is kept in memory for five minutes, so that a
-thousand accounts behind one secret ask for it once; errors name the reference and the reason, never the content.
+thousand accounts behind one secret, or a key that seals all of them, ask for it once; errors name the reference and the
+reason, never the content.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ from mail_ingest.accounts.oauth import send
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import SECRETS_URL, variable
 
-_KEPT_S = 300.0
+#: How long what was read is used before it is read again.
+KEPT_S = 300.0
 _LARGEST_BYTES = 1_000_000
 _PLATFORM_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_REFERENCE = re.compile(r"[a-z][a-z0-9+.-]*://")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VERSION = re.compile(r"projects/[\w.:-]+/secrets/[\w-]+/versions/[\w-]+")
 _FORMS = "env://NAME, file:///absolute/path or gcp-secret://projects/P/secrets/S/versions/V"
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text names a secret rather than being one; `check_reference` says whether it can be read."""
+    return _REFERENCE.match(text) is not None
 
 
 def check_reference(reference: str) -> str:
@@ -36,7 +44,7 @@ def check_reference(reference: str) -> str:
         return reference
     if scheme == "gcp-secret" and _VERSION.fullmatch(rest):
         return reference
-    raise ConfigError(f"a reference to credentials is one of {_FORMS}; what was given is none of them")
+    raise ConfigError(f"a reference to a secret is one of {_FORMS}; what was given is none of them")
 
 
 class References:
@@ -48,17 +56,17 @@ class References:
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[float, bytes]] = {}
 
-    def read(self, reference: str) -> bytes:
-        """The content, at most five minutes old. It is secret.
+    def read(self, reference: str, *, max_age_s: float = KEPT_S) -> bytes:
+        """The content, at most five minutes old, or as young as `max_age_s` asks for. It is secret.
 
         Raises ConfigError where it is not there or may not be read, ServerError where Secret Manager fails in passing.
         """
         with self._lock:
             kept = self._kept.get(reference)
-            if kept is not None and self._clock() < kept[0]:
+            if kept is not None and self._clock() - kept[0] < max_age_s:
                 return kept[1]
             content = self._fetch(check_reference(reference))
-            self._kept[reference] = (self._clock() + _KEPT_S, content)
+            self._kept[reference] = (self._clock(), content)
             return content
 
     def forget(self, reference: str) -> None:
@@ -72,7 +80,7 @@ class References:
     def _fetch(self, reference: str) -> bytes:
         scheme, _, rest = reference.partition("://")
         if scheme == "env":
-            return variable(rest, holds="the credentials of an account, as JSON").encode()
+            return variable(rest, holds="credentials as JSON, or a key").encode()
         if scheme == "file":
             return _read_file(reference)
         return self._secret_version(reference, rest)
@@ -108,5 +116,5 @@ def _read_file(reference: str) -> bytes:
     except (OSError, ValueError) as error:
         raise ConfigError(f"the file of {reference} cannot be read ({getattr(error, 'strerror', '')})") from None
     if len(content) > _LARGEST_BYTES:
-        raise ConfigError(f"the file of {reference} is larger than {_LARGEST_BYTES:,} bytes, and holds no credentials")
+        raise ConfigError(f"the file of {reference} is larger than {_LARGEST_BYTES:,} bytes, and holds no secret")
     return content

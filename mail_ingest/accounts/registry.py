@@ -6,23 +6,26 @@ The control database is opened at the first call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, case, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, case, delete, insert, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of
+from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import open_database
 from mail_ingest.accounts.references import References
+from mail_ingest.accounts.rotation import Rotation, hold_keys, keys_in_use, rotate
 from mail_ingest.accounts.sealing import Sealer
-from mail_ingest.accounts.tables import accounts, deployment
+from mail_ingest.accounts.shared_tokens import SharedToken
+from mail_ingest.accounts.states import ERASED
+from mail_ingest.accounts.tables import access_tokens, accounts, deployment
 from mail_ingest.accounts.tokens import TokenSource, token_source
-from mail_ingest.accounts.waiting import COOLING_DOWN_AFTER, wait_after
+from mail_ingest.accounts.waiting import after_failure, fresh_start
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import Settings
 
@@ -50,8 +53,8 @@ class Registry:
     def __init__(self, settings: Settings, *, now: Callable[[], datetime] = _utc_now) -> None:
         self._settings = settings
         self._now = now
-        self._sealer = Sealer(settings.key, settings.home / KEY_FILE)
         self._references = References(settings.secrets_url)
+        self._sealer = Sealer(settings.key, settings.home / KEY_FILE, self._references)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._is_ours = False
@@ -67,6 +70,7 @@ class Registry:
         include_chats: bool = True,
         include_drafts: bool = True,
         raw_archive: bool = True,
+        account_group: str = "",
         discovered_from: str = "",
     ) -> Account:
         """Registers a mailbox, without calling Gmail. One that was removed comes back, on its old shard.
@@ -74,6 +78,7 @@ class Registry:
         Raises ConfigError where the address is none, or is registered already.
         """
         account_id = account_id_of(address)
+        self._sealer.prepare()
         now = self._now()
         values: dict[str, Any] = {
             "address": address.strip(),
@@ -82,47 +87,83 @@ class Registry:
             "include_chats": include_chats,
             "include_drafts": include_drafts,
             "raw_archive": raw_archive,
+            "account_group": group_of(account_group),
             "discovered_from": discovered_from,
-            **self._sealed(account_id, credential),
-            **_fresh_start(now),
+            **fresh_start(now),
         }
-        returning = update(accounts).where(accounts.c.account_id == account_id, ~_REGISTERED).values(**values)
         try:
             with self._writing().begin() as connection:
+                values |= self._sealed(connection, account_id, credential)
+                returning = update(accounts).where(accounts.c.account_id == account_id, ~_REGISTERED).values(**values)
                 if connection.execute(returning).rowcount == 0:
                     connection.execute(insert(accounts).values(account_id=account_id, shard=shard, **values))
                 return _read(connection, account_id)
         except IntegrityError:
             raise ConfigError(
-                f"the account {account_id} is registered already; to give it other credentials, remove it first: "
-                "what is in the warehouse stays"
+                f"the account {account_id} is registered already; `mail-ingest account set` changes it, and `mail-ingest "
+                "account connect` gives it a new consent"
             ) from None
 
-    def change(self, address: str, *, content_since: str | None = None, raw_archive: bool | None = None) -> None:
-        """Changes what is bought and kept from now on; None leaves a setting as it is."""
-        given = {"content_since": content_since, "raw_archive": raw_archive}
-        self._set(address, **{name: value for name, value in given.items() if value is not None})
+    def change(
+        self,
+        address: str,
+        *,
+        content_since: str | None = None,
+        raw_archive: bool | None = None,
+        account_group: str | None = None,
+    ) -> None:
+        """Changes the group, and what is bought and kept from now on; None leaves a setting as it is, and an empty group
+        takes the account out of its own."""
+        given: dict[str, Any] = {"content_since": content_since, "raw_archive": raw_archive}
+        values = {name: value for name, value in given.items() if value is not None}
+        if account_group is not None:
+            values["account_group"] = group_of(account_group)
+        self._set(address, **values)
 
     def reconnect(self, address: str, credential: Credential) -> None:
-        """Gives an account other credentials and makes it active again."""
+        """Gives an account other credentials and makes it active again, whatever had stopped it. It goes on from its
+        cursor."""
         account_id = account_id_of(address)
-        self._set(account_id, **self._sealed(account_id, credential), **_fresh_start(self._now()))
+        self._sealer.prepare()
+        with self._writing().begin() as connection:
+            sealed = self._sealed(connection, account_id, credential)
+            _update(connection, account_id, {**sealed, **fresh_start(self._now())})
 
     def get(self, address: str) -> Account:
         """One account, in any state but removed."""
         with self._reading().begin() as connection:
             return _read(connection, address.strip().lower())
 
-    def list(self, *states: AccountState) -> Accounts:
-        """The accounts in these states, by account_id; without states, all that were not removed."""
-        return self._select(accounts.c.state.in_(states) if states else _REGISTERED)
+    def find(self, address: str) -> Account:
+        """One account, in any state. Raises ConfigError where it was never registered, or was erased."""
+        found = self._select(accounts.c.account_id == address.strip().lower())
+        if not found:
+            raise _not_registered(address.strip().lower())
+        return found[0]
 
-    def due(self) -> Accounts:
+    def list(self, *states: AccountState, groups: Sequence[str] = ()) -> Accounts:
+        """The accounts in these states, by account_id; without states, all that were not removed. `groups` leaves out
+        those of other groups, and those of none."""
+        return self._select((accounts.c.state.in_(states) if states else _REGISTERED) & _in_groups(groups))
+
+    def states(self) -> dict[str, tuple[AccountState, str | None]]:
+        """State and group of every account that was ever registered and not erased, by account_id."""
+        with self._reading().begin() as connection:
+            rows = connection.execute(select(accounts.c.account_id, accounts.c.state, accounts.c.account_group)).all()
+        return {row.account_id: (row.state, row.account_group) for row in rows}
+
+    def groups(self) -> set[str]:
+        """The groups that accounts are in, removed ones left out."""
+        with self._reading().begin() as connection:
+            named = select(accounts.c.account_group).where(_REGISTERED, accounts.c.account_group.is_not(None))
+            return set(connection.execute(named.distinct()).scalars())
+
+    def due(self, groups: Sequence[str] = ()) -> Accounts:
         """The accounts to be synced now: active ones whose time has come, and those that have cooled down."""
         now = self._now()
         is_time = or_(accounts.c.next_due_at.is_(None), accounts.c.next_due_at <= now)
         has_cooled = (accounts.c.state == "cooling_down") & (accounts.c.resume_at <= now)
-        return self._select(((accounts.c.state == "active") & is_time) | has_cooled)
+        return self._select((((accounts.c.state == "active") & is_time) | has_cooled) & _in_groups(groups))
 
     def looks(self) -> Looks:
         """When Gmail was last asked about each account that was not removed, by account_id."""
@@ -131,9 +172,23 @@ class Registry:
             rows = connection.execute(select(*columns).where(_REGISTERED).order_by(accounts.c.account_id)).all()
         return [Look(*row) for row in rows]
 
-    def remove(self, address: str) -> None:
+    def remove(self, address: str, reason: str = "") -> None:
         """Forgets the credentials and leaves the account out of everything; its rows in the warehouse stay."""
-        self._set(address, state="removed", state_reason="", state_since=self._now(), credential="")
+        account_id = address.strip().lower()
+        with self._writing().begin() as connection:
+            values = {"state": "removed", "state_reason": reason, "state_since": self._now(), "credential": ""}
+            _update(connection, account_id, values)
+            connection.execute(delete(access_tokens).where(access_tokens.c.account_id == account_id))
+
+    def forget(self, address: str) -> None:
+        """Takes the last trace of a removed account out of the control database.
+
+        Of one that a discovery registered the name stays: the next discovery would find it new, and read it again.
+        """
+        is_this = (accounts.c.account_id == address.strip().lower()) & ~_REGISTERED
+        with self._writing().begin() as connection:
+            connection.execute(delete(accounts).where(is_this, accounts.c.discovered_from == ""))
+            connection.execute(update(accounts).where(is_this).values(state_reason=ERASED, account_group=None))
 
     def pause(self, address: str, reason: str = "") -> None:
         """Leaves the account out of syncs until it is resumed."""
@@ -141,7 +196,7 @@ class Registry:
 
     def resume(self, address: str) -> None:
         """Makes the account active again, whatever stopped it, and due at once."""
-        self._set(address, **_fresh_start(self._now()))
+        self._set(address, **fresh_start(self._now()))
 
     def note(self, address: str, reason: str) -> None:
         """Shows people a reason without changing the account's state; the next sync that goes well takes it away."""
@@ -206,37 +261,44 @@ class Registry:
                 if row.state in ("active", "cooling_down"):
                     values["state_reason"] = ""
             elif counts:
-                values |= _after_failure(row.state, row.consecutive_failures + 1, values["last_error_class"], now)
+                values |= after_failure(row.state, row.consecutive_failures + 1, values["last_error_class"], now)
             connection.execute(update(accounts).where(accounts.c.account_id == account_id).values(**values))
 
     def token_source(self, address: str) -> TokenSource:
         """Where the account's tokens come from; the same object as long as its credentials are the same.
 
-        Raises ConfigError where the credentials cannot be decrypted. Calls nobody.
+        Raises ConfigError where the credentials cannot be decrypted. Calls nobody but the place where the keys are kept, and
+        raises ServerError where that fails in passing.
         """
         with self._reading().begin() as connection:
             account = _read(connection, address.strip().lower())
             sealed = _sealed_credential(connection, account.account_id)
+        key = (account.account_id, sealed)
         with self._lock:
-            key = (account.account_id, sealed)
+            if key in self._tokens:
+                return self._tokens[key]
+        content = self._sealer.open(account.account_id, sealed)
+        source = token_source(
+            account.account_id,
+            Credential.from_bytes(account.credential_kind, content),
+            references=self._references,
+            shared=SharedToken(account.account_id, self._sealer, self._writing),
+        )
+        with self._lock:
             if key not in self._tokens:
-                content = self._sealer.open(account.account_id, sealed)
-                credential = Credential.from_bytes(account.credential_kind, content)
-                self._tokens[key] = token_source(account.account_id, credential, references=self._references)
+                # what was built on earlier credentials is of no use any more
+                self._tokens = {known: old for known, old in self._tokens.items() if known[0] != key[0]}
+                self._tokens[key] = source
             return self._tokens[key]
 
-    def reseal(self) -> int:
-        """Encrypts all credentials anew with the newest key, so that older keys may be taken away; returns how many."""
-        with self._writing().begin() as connection:
-            account_ids = connection.execute(select(accounts.c.account_id).where(_REGISTERED)).scalars().all()
-            for account_id in account_ids:
-                secret = self._sealer.open(account_id, _sealed_credential(connection, account_id))
-                connection.execute(
-                    update(accounts)
-                    .where(accounts.c.account_id == account_id)
-                    .values(credential=self._sealer.seal(account_id, secret))
-                )
-        return len(account_ids)
+    def rotate_keys(self) -> Rotation:
+        """Encrypts all credentials anew with the newest key, which a key file gets for it. Others may read and write
+        meanwhile. What no key opens stays as it is, and is named."""
+        return rotate(self._writing(), self._sealer)
+
+    def keys_in_use(self) -> dict[str, int]:
+        """How many credentials each key has sealed, by key id."""
+        return keys_in_use(self._reading())
 
     def close(self) -> None:
         """Lets the database connections go; the next call opens them again."""
@@ -245,7 +307,8 @@ class Registry:
                 self._engine.dispose()
                 self._engine = None
 
-    def _sealed(self, account_id: str, credential: Credential) -> dict[str, str]:
+    def _sealed(self, connection: Connection, account_id: str, credential: Credential) -> dict[str, str]:
+        hold_keys(connection)
         return {
             "credential_kind": credential.kind,
             "credential": self._sealer.seal(account_id, credential.to_bytes()),
@@ -257,13 +320,8 @@ class Registry:
         return [_account(row) for row in rows]
 
     def _set(self, address: str, **values: Any) -> None:
-        account_id = address.strip().lower()
         with self._writing().begin() as connection:
-            changed = connection.execute(
-                update(accounts).where(accounts.c.account_id == account_id, _REGISTERED).values(**values)
-            )
-            if changed.rowcount != 1:
-                raise _not_registered(account_id)
+            _update(connection, address.strip().lower(), values)
 
     def _reading(self) -> Engine:
         with self._lock:
@@ -308,32 +366,24 @@ def _sealed_credential(connection: Connection, account_id: str) -> str:
     )
 
 
-def _fresh_start(now: datetime) -> dict[str, Any]:
-    return {
-        "state": "active",
-        "state_reason": "",
-        "state_since": now,
-        "consecutive_failures": 0,
-        "resume_at": None,
-        "next_due_at": None,
-    }
+def _update(connection: Connection, account_id: str, values: dict[str, Any]) -> None:
+    changed = connection.execute(
+        update(accounts).where(accounts.c.account_id == account_id, _REGISTERED).values(**values)
+    )
+    if changed.rowcount != 1:
+        raise _not_registered(account_id)
 
 
-def _after_failure(state: AccountState, failures: int, error_class: str | None, now: datetime) -> dict[str, Any]:
-    values: dict[str, Any] = {"consecutive_failures": failures}
-    wait = wait_after(failures)
-    if wait is None or state not in ("active", "cooling_down"):
-        return values
-    values["next_due_at"] = now + wait
-    if failures >= COOLING_DOWN_AFTER:
-        values |= {
-            "state": "cooling_down",
-            "state_reason": f"{failures} failed syncs in a row, the last with {error_class or 'an error'}",
-            "resume_at": now + wait,
-        }
-        if state != "cooling_down":
-            values["state_since"] = now
-    return values
+def check_groups(registry: Registry, groups: Sequence[str]) -> None:
+    """Raises ConfigError for a group that no account is in."""
+    known = registry.groups() if groups else set()
+    for group in groups:
+        if group not in known:
+            raise ConfigError(f"no account is in the group {group!r}; `mail-ingest account list` shows the groups")
+
+
+def _in_groups(groups: Sequence[str]) -> ColumnElement[bool]:
+    return accounts.c.account_group.in_(groups) if groups else true()
 
 
 def _not_registered(account_id: str) -> ConfigError:

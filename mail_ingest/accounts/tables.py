@@ -53,10 +53,21 @@ accounts = Table(
     Column("include_chats", Boolean, nullable=False),
     Column("include_drafts", Boolean, nullable=False),
     Column("raw_archive", Boolean, nullable=False, server_default=true()),
+    Column("account_group", String(80), index=True),
     Column("credential_kind", String(20), nullable=False),
     Column("credential", Text, nullable=False),
     Column("discovered_from", String(320), nullable=False, server_default=""),
 )
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("account_id", String(320), primary_key=True),
+    Column("sealed", Text, nullable=False, server_default=""),
+    Column("fetched_by", String(40)),
+    Column("fetched_until", UtcDateTime),
+)
+"""The last access token of an account, encrypted, and which process is fetching the next one, for how long at most."""
 
 deployment = Table(
     "deployment",

@@ -1,4 +1,4 @@
-"""Credentials -> access tokens that are good now, for any number of threads.
+"""Credentials -> access tokens that are good now, for any number of threads and processes.
 
 Tokens are fetched by google-auth from the `token_uri` of the credentials. Tries are not repeated here: a passing
 failure is a ServerError, and whoever makes the call decides how often to ask again.
@@ -14,11 +14,13 @@ from typing import Any, Protocol
 from mail_ingest.accounts import oauth
 from mail_ingest.accounts.credentials import Credential, from_document
 from mail_ingest.accounts.references import References
+from mail_ingest.accounts.shared_tokens import FETCHING_S, SharedToken, origin_of
 from mail_ingest.errors import AuthError
 from mail_ingest.settings import variable
 
 _AHEAD_S = 225.0
-"""How long before its end a token is replaced; a token of short life at half of it."""
+"""How long before its end a token is replaced, as google-auth has it; a token of short life at half of it."""
+_LOOK_AGAIN_S = 0.05
 
 
 class TokenSource(Protocol):
@@ -38,11 +40,13 @@ def token_source(
     clock: Callable[[], float] = time.time,
     *,
     references: References | None = None,
+    shared: SharedToken | None = None,
 ) -> TokenSource:
-    """The source for an account's credentials. Building it calls nobody, and reads nothing that is kept elsewhere."""
+    """The source for an account's credentials. Building it calls nobody, and reads nothing that is kept elsewhere. Without
+    `shared` other processes fetch tokens of their own."""
     if credential.kind == "token_env":
         return EnvironmentToken(credential.content["name"])
-    return RefreshedToken(account_id, credential, clock, references=references)
+    return RefreshedToken(account_id, credential, clock, references=references, shared=shared)
 
 
 class EnvironmentToken:
@@ -61,7 +65,7 @@ class EnvironmentToken:
 class RefreshedToken:
     """A token that google-auth fetches: at first use, again shortly before it expires, and when asked to.
 
-    Threads that need a new one at the same time cause one request; the others wait for it.
+    Threads and processes that need a new one at the same time cause one request; the others wait for it.
     """
 
     def __init__(
@@ -71,11 +75,13 @@ class RefreshedToken:
         clock: Callable[[], float] = time.time,
         *,
         references: References | None = None,
+        shared: SharedToken | None = None,
     ) -> None:
         self._account_id = account_id
         self._credential = credential
         self._clock = clock
         self._references = references or References()
+        self._shared = shared
         self._used: Credential | None = None
         self._lock = threading.Lock()
         self._google: Any = None
@@ -88,19 +94,40 @@ class RefreshedToken:
             return token
         with self._lock:
             if self._token == token or not self._token:
-                self._refresh()
+                self._renew(refused=token if force_refresh else "")
             return self._token
 
     def __repr__(self) -> str:
         return f"RefreshedToken({self._account_id}, {self._credential.kind})"
 
-    def _refresh(self) -> None:
+    def _renew(self, refused: str) -> None:
+        """Gets another token than the refused one: what some process has stored, or else from the token server."""
         credential = self._current()
-        if self._google is None or credential != self._used:
-            self._google = oauth.google_credentials(self._account_id, credential)
-            self._used = credential
+        if self._shared is None:
+            self._fetch(credential)
+            return
+        origin = self._origin(credential)
+        give_up_at = time.monotonic() + 2 * FETCHING_S  # one that died may hold up the next one to try
+        while True:
+            stored = self._shared.read(origin)
+            if stored.token not in ("", refused) and self._clock() < stored.due_at:
+                self._token, self._due_at = stored.token, stored.due_at
+                return
+            is_refused = bool(refused) and stored.token == refused
+            if self._shared.take(stored, is_refused=is_refused) or time.monotonic() >= give_up_at:
+                break
+            time.sleep(_LOOK_AGAIN_S)
         try:
-            expires_at = oauth.refresh(self._google, self._account_id, credential.kind)
+            self._fetch(credential)
+        except BaseException:
+            self._shared.give_up()
+            raise
+        self._shared.store(self._token, self._due_at, origin)
+
+    def _fetch(self, credential: Credential) -> None:
+        google = self._google_for(credential)
+        try:
+            expires_at = oauth.refresh(google, self._account_id, credential.kind)
         except AuthError:
             if self._credential.kind == "reference":
                 self._references.forget(self._credential.content["reference"])
@@ -108,7 +135,18 @@ class RefreshedToken:
         now = self._clock()
         life_s = max(expires_at - now, 0.0)
         self._due_at = now + max(life_s - _AHEAD_S, life_s / 2)
-        self._token = self._google.token
+        self._token = google.token
+
+    def _google_for(self, credential: Credential) -> Any:
+        if self._google is None or credential != self._used:
+            self._google = oauth.google_credentials(self._account_id, credential)
+            self._used = credential
+        return self._google
+
+    def _origin(self, credential: Credential) -> str:
+        """Of application-default credentials nothing is known before google-auth has found them."""
+        is_found = credential.kind == "application_default"
+        return origin_of(credential, *(oauth.marks_of(self._google_for(credential)) if is_found else ()))
 
     def _current(self) -> Credential:
         """The credentials to use now: what is behind a reference may have changed since the last token."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
 from mail_ingest.accounts import (
+    STATES,
+    AccountState,
     Credential,
     Registry,
     application_default,
     authorized_user,
+    check_groups,
     from_reference,
     service_account,
     token_env,
+    what_to_do,
 )
 from mail_ingest.accounts.references import check_reference
 from mail_ingest.cli.connecting import connect
 from mail_ingest.cli.discovering import discover_accounts
 from mail_ingest.cli.output import print_json, print_table, say
+from mail_ingest.cli.syncing import Groups, Wait, open_engine
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import load_settings
 
@@ -64,6 +70,7 @@ def add(
     raw_archive: Annotated[
         bool, typer.Option("--raw-archive/--no-raw-archive", help="Keep every message's bytes in the raw archive.")
     ] = True,
+    group: Annotated[str, typer.Option(help="The team, customer or person that the mailbox belongs to.")] = "",
 ) -> None:
     """Registers a mailbox, without calling Gmail. Exactly one kind of credentials is needed."""
     given = (authorized_user_file, service_account_file, reference, use_application_default or None, token_variable)
@@ -88,7 +95,9 @@ def add(
         credential = application_default(subject)
     else:
         credential = token_env(token_variable or "")
-    account = Registry(load_settings()).add(address, credential, content_since=content_since, raw_archive=raw_archive)
+    account = Registry(load_settings()).add(
+        address, credential, content_since=content_since, raw_archive=raw_archive, account_group=group
+    )
     say(f"registered {account.account_id}; `mail-ingest sync {account.account_id}` reads it")
 
 
@@ -102,35 +111,61 @@ def change(
         bool | None,
         typer.Option("--raw-archive/--no-raw-archive", help="Keep bytes of messages that are bought from now on."),
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="The group it belongs to from now on; an empty text takes it out of its group.")
+    ] = None,
 ) -> None:
-    """Changes what is bought and kept of a mailbox from now on; what is stored stays."""
-    if content_since is None and raw_archive is None:
-        raise ConfigError("account set takes --content-since, --raw-archive or --no-raw-archive")
+    """Changes a mailbox's group, or what is bought and kept of it from now on; what is stored stays."""
+    if content_since is None and raw_archive is None and group is None:
+        raise ConfigError("account set takes --content-since, --raw-archive, --no-raw-archive or --group")
     from mail_ingest.ingest.scope import parse_since
 
     if content_since is not None:
         parse_since(content_since)
-    Registry(load_settings()).change(address, content_since=content_since, raw_archive=raw_archive)
+    registry = Registry(load_settings())
+    registry.change(address, content_since=content_since, raw_archive=raw_archive, account_group=group)
     say(f"changed {address.strip().lower()}")
 
 
 @app.command("list")
-def list_accounts(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """Lists the registered mailboxes with their state."""
-    accounts = Registry(load_settings()).list()
+def list_accounts(
+    groups: Groups = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option("--state", help=f"Only accounts in this state ({', '.join(STATES)}); may be given several times."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Lists the registered mailboxes: the state each is in, since when and why, and what to do about it.
+
+    Removed ones are listed by --state removed alone.
+    """
+    for state in states or ():
+        if state not in STATES:
+            raise ConfigError(f"--state is {state!r}; it takes one of {', '.join(STATES)}")
+    registry = Registry(load_settings())
+    check_groups(registry, groups or ())
+    accounts = registry.list(*cast("list[AccountState]", states or []), groups=groups or ())
     if as_json:
-        print_json({"accounts": [asdict(account) for account in accounts]})
+        print_json({"accounts": [{**asdict(account), "what_to_do": what_to_do(account)} for account in accounts]})
         return
     if not accounts:
-        say("no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one")
+        say(
+            "no such account; `mail-ingest account list` shows all"
+            if groups or states
+            else "no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one"
+        )
         return
     print_table(
-        ["account", "state", "reason", "last sync", "outcome", "content since"],
+        ["account", "group", "state", "since", "reason", "what to do", "last sync", "outcome", "content since"],
         [
             [
                 account.account_id,
+                account.account_group or "",
                 account.state,
+                f"{account.state_since:%Y-%m-%d %H:%M}",
                 account.state_reason,
+                what_to_do(account),
                 f"{account.last_sync_finished_at:%Y-%m-%d %H:%M}" if account.last_sync_finished_at else "never",
                 account.last_outcome or "",
                 account.content_since,
@@ -141,16 +176,50 @@ def list_accounts(as_json: Annotated[bool, typer.Option("--json", help="Print on
 
 
 @app.command("remove")
-def remove(address: Address) -> None:
-    """Forgets a mailbox's credentials and stops reading it. Its rows in the warehouse stay."""
-    Registry(load_settings()).remove(address)
-    say(f"removed {address.strip().lower()}; its rows stay in the warehouse")
+def remove(
+    address: Address,
+    keep_data: Annotated[bool, typer.Option("--keep-data", help="What is stored of its mail stays.")] = False,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="What is stored of its mail is erased for good: warehouse, archive, cursor.")
+    ] = False,
+    wait: Wait = 60.0,
+) -> None:
+    """Forgets a mailbox's credentials, stops reading it, and keeps or erases what is stored of its mail.
+
+    Without --keep-data or --erase it asks, on a terminal. Data that were kept can be erased later by the same command.
+    """
+    if keep_data and erase:
+        raise ConfigError("account remove takes --keep-data or --erase, not both")
+    registry = Registry(load_settings())
+    account = registry.find(address) if erase else registry.get(address)
+    fate = "keep" if keep_data else "erase" if erase else _ask_about_data(account.account_id)
+    if fate == "keep":
+        registry.remove(account.account_id, "its data were kept")
+        say(f"removed {account.account_id}; its data stay in the warehouse and in the archive")
+        return
+    engine = open_engine(wait)
+    erased = engine.erase_account(account.account_id)
+    say(f"removed {account.account_id} and erased {erased.messages} messages, {erased.packs} packs of the archive")
+
+
+def _ask_about_data(account_id: str) -> Literal["keep", "erase"]:
+    """What a person answers. Raises ConfigError where nobody can be asked, or where the answer is neither."""
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"nothing was done: say with --keep-data or --erase what is to become of the mail of {account_id} that is stored"
+        )
+    answer = typer.prompt(f"The mail of {account_id} that is stored: keep it, or erase it for good? [keep/erase]")
+    if answer not in ("keep", "erase"):
+        raise ConfigError("nothing was done: the answer is keep or erase")
+    return cast('Literal["keep", "erase"]', answer)
 
 
 @app.command("pause")
-def pause(address: Address) -> None:
+def pause(
+    address: Address, reason: Annotated[str, typer.Option(help="Why, for people who look.")] = "paused by a person"
+) -> None:
     """Leaves a mailbox out of syncs until `account resume`."""
-    Registry(load_settings()).pause(address, "paused by a person")
+    Registry(load_settings()).pause(address, reason)
     say(f"paused {address.strip().lower()}")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mail_ingest import __version__
-from mail_ingest.cli import accounts, mending, querying, serving, syncing, verifying
+from mail_ingest.cli import accounts, keys, mending, querying, serving, syncing, verifying
 from mail_ingest.cli.output import fail
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(accounts.app, name="account")
+app.add_typer(keys.app, name="key")
 app.command("sync")(syncing.sync)
 app.command("status")(syncing.status)
 app.command("query")(querying.query)

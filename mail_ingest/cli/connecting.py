@@ -42,8 +42,13 @@ def connect(
     content_since: Annotated[
         str | None, typer.Option(help="Content horizon: all, days such as 30d, or a date such as 2026-01-31.")
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="The team, customer or person that the mailbox belongs to; it keeps its group without this."),
+    ] = None,
 ) -> None:
     """Asks the mailbox's owner for consent to read it, and registers it, or connects it again."""
+    from mail_ingest.accounts.account import group_of
     from mail_ingest.accounts.consent import ask, read_client
     from mail_ingest.ingest.connecting import store_consent
     from mail_ingest.ingest.scope import parse_since
@@ -52,6 +57,7 @@ def connect(
     client = read_client(client_file)
     if content_since is not None:
         parse_since(content_since)
+    group_of(group or "")
     engine = open_engine(wait_s=60.0)
     try:
         engine.registry.list()  # what is wrong with the control database is said before anybody is asked
@@ -64,7 +70,7 @@ def connect(
             tell=_tell,
             pasted=sys.stdin if no_browser else None,
         )
-        account, is_new = store_consent(engine, account_id, grant, content_since)
+        account, is_new = store_consent(engine, account_id, grant, content_since, group)
     finally:
         engine.close()
     done = "connected" if is_new else "connected again"

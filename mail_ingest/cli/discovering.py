@@ -43,6 +43,7 @@ def discover_accounts(
     content_since: Annotated[
         str, typer.Option(help="Content horizon of new accounts: all, days such as 30d, or a date.")
     ] = "all",
+    group: Annotated[str, typer.Option(help="The team, customer or person that new accounts belong to.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -63,6 +64,7 @@ def discover_accounts(
         include or settings.discovery_include,
         exclude or settings.discovery_exclude,
         content_since,
+        group,
     )
     found = discover(Registry(settings), plan, settings, is_dry_run=dry_run)
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mail_ingest.accounts import check_groups, what_to_do
 from mail_ingest.cli.output import ProgressReport, configure_logging, fail, print_json, print_table, say
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 Addresses = Annotated[
     list[str] | None, typer.Argument(help="Mailboxes; all active ones without any.", metavar="ADDRESS")
 ]
+Groups = Annotated[
+    list[str] | None, typer.Option("--group", help="Only accounts of this group; may be given several times.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another process.", min=0)]
 
@@ -36,6 +40,7 @@ _MODES: dict[str, Mode] = {"auto": "auto", "partial": "partial", "full": "full"}
 
 def sync(
     addresses: Addresses = None,
+    groups: Groups = None,
     mode: Annotated[
         str, typer.Option(help="auto, partial (history only, once a first sync was done) or full (sweep).")
     ] = "auto",
@@ -68,7 +73,7 @@ def sync(
     )
     if accept_shrink and not addresses:
         raise ConfigError("--accept-shrink is for mailboxes that somebody has looked at: name them")
-    accounts, skipped = engine.due(addresses or [])
+    accounts, skipped = engine.due(addresses or [], groups or [])
     if not accounts and not skipped:
         raise ConfigError("there is no account to sync; `mail-ingest account add` registers one")
     if not as_json:
@@ -145,12 +150,16 @@ def exit_code(runs: list[SyncRun]) -> int:
 
 def status(
     address: Annotated[str | None, typer.Argument(help="One mailbox; all without it.")] = None,
+    groups: Groups = None,
     as_json: AsJson = False,
     wait: Wait = 60.0,
 ) -> None:
     """Shows each mailbox: cursor, last sync, backlog, failures and dead letters, units spent, unexpected fields."""
     engine = open_engine(wait)
-    accounts = [engine.registry.get(address)] if address else engine.registry.list()
+    if address and groups:
+        raise ConfigError("status takes a mailbox or groups, not both")
+    check_groups(engine.registry, groups or ())
+    accounts = [engine.registry.get(address)] if address else engine.registry.list(groups=groups or ())
     rows = [_status(engine, account) for account in accounts]
     if as_json:
         print_json({"accounts": rows})
@@ -195,8 +204,11 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
     now = datetime.now(UTC)
     row: dict[str, Any] = {
         "account_id": account.account_id,
+        "account_group": account.account_group,
         "state": account.state,
         "state_reason": account.state_reason,
+        "state_since": account.state_since,
+        "what_to_do": what_to_do(account),
         "cursor": None,
         "cursor_observed_at": None,
         "last_full_sync_at": None,

@@ -42,6 +42,7 @@ class SyncConfig(dg.Config):
     """What a run of the sync job takes."""
 
     accounts: list[str] = Field(default=[], description="Addresses to take; all active accounts if there are none.")
+    groups: list[str] = Field(default=[], description="Groups to take the active accounts of; all if there are none.")
     max_messages: int | None = Field(
         default=None, description="Buy the content of at most so many messages of each account."
     )
@@ -67,7 +68,7 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
             mode=config.mode, max_messages=config.max_messages, triggered_by=triggered_by(context.run)
         )
         with mail_ingest.engine() as engine:
-            runs = sync(engine, config.accounts, options, context.log)
+            runs = sync(engine, config.accounts, options, context.log, groups=config.groups)
             about_run = run_summary(engine, runs)
             if any(run.changed_anything for run in runs):
                 yield from _materializations(engine, runs, about_run, context.instance)

@@ -28,13 +28,20 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
 Metadata = Mapping[str, dg.MetadataValue[Any]]
 
 
-def sync(engine: Engine, addresses: Sequence[str], options: SyncOptions, log: dg.DagsterLogManager) -> list[SyncRun]:
-    """Syncs the named accounts, or all that are due, and tells the run's log about each.
+def sync(
+    engine: Engine,
+    addresses: Sequence[str],
+    options: SyncOptions,
+    log: dg.DagsterLogManager,
+    *,
+    groups: Sequence[str] = (),
+) -> list[SyncRun]:
+    """Syncs the named accounts, or all that are due (of the named groups), and tells the run's log about each.
 
     Raises ConfigError where there are none to sync, now or later: a run that does nothing should not look like one that
     had nothing to do.
     """
-    accounts, skipped = engine.due(addresses)
+    accounts, skipped = engine.due(addresses, groups)
     waiting = [account for account in skipped if account.state in ("active", "cooling_down")]
     if not accounts and not waiting:
         raise ConfigError(

@@ -22,9 +22,10 @@ class _GrantedToken:
 
 
 def store_consent(
-    engine: Engine, account_id: str, grant: Grant, content_since: str | None = None
+    engine: Engine, account_id: str, grant: Grant, content_since: str | None = None, group: str | None = None
 ) -> tuple[Account, bool]:
-    """Registers the account, or gives a registered one these credentials and makes it active; its cursor is kept.
+    """Registers the account, or gives a registered one these credentials and makes it active; its cursor is kept, and so are
+    its horizon and its group where none is given.
 
     Asks Gmail for the profile (1 unit). Returns the account, and whether it is new. Raises WrongMailboxError where another
     mailbox consented, and what the client raises; then nothing is stored, and a consent that is of no use is given back.
@@ -43,10 +44,13 @@ def store_consent(
             account_id=account_id,
         )
     if account_id not in registered:
-        return engine.registry.add(account_id, grant.credential, content_since=content_since or "all"), True
+        account = engine.registry.add(
+            account_id, grant.credential, content_since=content_since or "all", account_group=group or ""
+        )
+        return account, True
     engine.registry.reconnect(account_id, grant.credential)
-    if content_since is not None:
-        engine.registry.change(account_id, content_since=content_since)
+    if content_since is not None or group is not None:
+        engine.registry.change(account_id, content_since=content_since, account_group=group)
     return engine.registry.get(account_id), False
 
 

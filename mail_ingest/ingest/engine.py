@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from mail_ingest.accounts import Account, Registry
+from mail_ingest.accounts import Account, AccountState, Registry, check_groups
 from mail_ingest.errors import (
     AccountError,
     AuthError,
@@ -25,10 +25,13 @@ from mail_ingest.errors import (
     WarehouseError,
 )
 from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
+from mail_ingest.ingest.account_states import States, copy_account_states
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
 from mail_ingest.ingest.cursor import Cursor
+from mail_ingest.ingest.erasure import Erased, erase_account
 from mail_ingest.ingest.heap import share_with_arrow
 from mail_ingest.ingest.months import month_query
+from mail_ingest.ingest.pipelines import content_pipeline, content_pipelines, state_pipeline
 from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
@@ -41,13 +44,15 @@ from mail_ingest.warehouse.configuration import Configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.factory import make_warehouse
 from mail_ingest.warehouse.marts import load_relations
-from mail_ingest.warehouse.pipeline import Pipelines, pipeline_name
+from mail_ingest.warehouse.pipeline import Pipelines
 from mail_ingest.warehouse.queries import Queries, Scope
 from mail_ingest.warehouse.schema import prepare_schema
 from mail_ingest.warehouse.spool import Spool, remove_leftovers
 
 logger = logging.getLogger(__name__)
 
+#: States that end where a person names the account and its sync goes well.
+REVIVED_BY_SYNC = ("needs_reauth", "parked", "cooling_down")
 #: Seconds between two builds of the analyst tables within one sync.
 BUILD_SECONDS = 240.0
 
@@ -91,6 +96,7 @@ class Engine:
         self._sleep = sleep
         self._knows_todays_units = False
         self._has_built = False
+        self._copied_states: States = {}
         self._built_at = time.monotonic()
         self.spool_folder = settings.home / "spool"
 
@@ -127,16 +133,20 @@ class Engine:
             return [self.registry.get(address) for address in dict.fromkeys(addresses)]
         return self.registry.list("active")
 
-    def due(self, addresses: Sequence[str] = ()) -> tuple[list[Account], list[Account]]:
+    def due(self, addresses: Sequence[str] = (), groups: Sequence[str] = ()) -> tuple[list[Account], list[Account]]:
         """The accounts to sync now, and those that are left alone: paused, waiting after failures, out of quota.
 
-        Naming accounts overrides all of that. Raises ConfigError for an unknown one.
+        Naming accounts overrides all of that, naming groups leaves out other accounts. Raises ConfigError for an unknown
+        account or group, and where both are named.
         """
+        if addresses and groups:
+            raise ConfigError("a sync takes accounts or groups, not both")
         if addresses:
             return self.accounts(addresses), []
-        due = self.registry.due()
+        check_groups(self.registry, groups)
+        due = self.registry.due(groups)
         names = {account.account_id for account in due}
-        return due, [account for account in self.registry.list() if account.account_id not in names]
+        return due, [account for account in self.registry.list(groups=groups) if account.account_id not in names]
 
     def check_warehouse(self) -> None:
         """Opens the warehouse once, so that what is wrong with it is said before any account is started.
@@ -148,6 +158,10 @@ class Engine:
                 return
         except WarehouseError as error:
             raise ConfigError(str(error)) from None
+
+    def erase_account(self, address: str) -> Erased:
+        """Removes an account and erases all that is stored of it; see `erasure`."""
+        return erase_account(self, address)
 
     def cursor(self, account: Account) -> Cursor | None:
         """The account's position in its history, None before its first sync."""
@@ -179,6 +193,8 @@ class Engine:
             on_done(run)
         if not self._has_built or any(run.changed_anything or run.is_recorded for run in runs):
             self.keep_analyst_tables()
+        elif self.registry.states() != self._copied_states:
+            self._keeping(self._copy_account_states, "states of accounts")
         return runs
 
     def build_analyst_tables(self, *, is_full: bool = False) -> Build:
@@ -195,15 +211,28 @@ class Engine:
         """
         if not self.warehouse.exists:
             return
+        self._keeping(self._copy_account_states, "states of accounts")
+        self._keeping(self._build_and_note, "analyst tables")
+
+    def _build_and_note(self) -> None:
+        self.build_analyst_tables()
+        self._has_built = True
+        self._built_at = time.monotonic()
+
+    def _copy_account_states(self) -> None:
+        states = self.registry.states()
+        copy_account_states(self.warehouse, states)
+        self._copied_states = states
+
+    @staticmethod
+    def _keeping(step: Callable[[], None], what: str) -> None:
         try:
-            self.build_analyst_tables()
-            self._has_built = True
-            self._built_at = time.monotonic()
+            step()
         except (BusyError, WarehouseError) as error:
-            logger.warning("the analyst tables wait for the next sync or materialization: %s", error)
+            logger.warning("the %s wait for the next sync or materialization: %s", what, error)
         except Exception as error:  # noqa: BLE001  a mistake of ours; its message may quote mail, its stack does not
             stack = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("unexpected %s in the build of the analyst tables\n%s", type(error).__name__, stack)
+            logger.error("unexpected %s in the build of the %s\n%s", type(error).__name__, what, stack)
 
     def _keep_analyst_tables_now_and_then(self) -> None:
         """A long drain takes hours: people should see what it has brought so far."""
@@ -267,6 +296,8 @@ class Engine:
     ) -> None:
         """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile."""
         with self.locks.hold(f"account:{account.account_id}"):
+            # who waited for the lock may have waited for the account's removal
+            self.registry.get(account.account_id)
             StateSync(
                 client,
                 run,
@@ -274,7 +305,8 @@ class Engine:
                 pipelines=self.pipelines,
                 queries=self.queries,
                 spool_folder=self.spool_folder,
-                group=None,
+                status=_status_of(account),
+                group=account.account_group,
                 content_follows=options.content,
                 accept_shrink=options.accept_shrink,
                 on_progress=on_progress,
@@ -342,7 +374,7 @@ class Engine:
                 self.registry.set_state(account.account_id, "needs_reauth", run.error)
             elif isinstance(failure, AccountError):
                 self.registry.set_state(account.account_id, "parked", run.error)
-            if failure is None and account.state in ("needs_reauth", "parked", "cooling_down"):
+            if failure is None and account.state in REVIVED_BY_SYNC:
                 # a person asked for it by name, and it works again
                 self.registry.resume(account.account_id)
             if failure is None and not run.changed_anything:
@@ -388,20 +420,9 @@ class Engine:
             )
 
 
-def state_pipeline(account: Account) -> str:
-    """The pipeline that holds the account's cursor: one per shard."""
-    return f"state_{account.shard}"
-
-
-def content_pipeline(account: Account, *, is_backfill: bool) -> str:
-    """The pipeline of the account's content: the shard's for new mail, one of its own for backfills."""
-    return pipeline_name("content", account.account_id) if is_backfill else f"content_{account.shard}"
-
-
-def content_pipelines(account: Account) -> list[str]:
-    """Every pipeline that may hold a package with content of the account."""
-    of_syncs = [content_pipeline(account, is_backfill=is_backfill) for is_backfill in (False, True)]
-    return [*of_syncs, pipeline_name("reparse", account.account_id)]
+def _status_of(account: Account) -> AccountState:
+    """The state that a sync which lands its rows leads to; what leads elsewhere after that is copied at the end."""
+    return "active" if account.state in REVIVED_BY_SYNC else account.state
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

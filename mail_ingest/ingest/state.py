@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mail_ingest.accounts import AccountState
 from mail_ingest.errors import HistoryExpiredError, MessageGoneError, SweepRefusedError, WrongMailboxError
 from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
 from mail_ingest.gmail.changes import FROM_SWEEP, REMOVED, LabelEvent, Replay, StateChange, StoredState
@@ -51,6 +52,7 @@ class StateSync:
         pipelines: Pipelines,
         queries: Queries,
         spool_folder: Path,
+        status: AccountState,
         group: str | None,
         content_follows: bool,
         accept_shrink: bool,
@@ -65,6 +67,7 @@ class StateSync:
         self._pipelines = pipelines
         self._queries = queries
         self._spool_folder = spool_folder
+        self._status = status
         self._group = group
         self._on_progress = on_progress
         self._now = datetime.now(UTC)
@@ -399,7 +402,7 @@ class StateSync:
                 cursor.history_id,
                 cursor.full_sync_at,
                 self._now,
-                "active",
+                self._status,
                 self._group,
             )
         )

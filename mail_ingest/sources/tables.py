@@ -76,8 +76,8 @@ ACCOUNTS = Table(
         cursor_history_id int Copy of the sync cursor. The authority is the pipeline's own state.
         last_full_sync_at time When ids and labels were last swept.
         last_synced_at time When a state sync last landed changes.
-        status text State of the account at that moment: active, needs_reauth, parked.
-        account_group text Optional group of the account (a team, a customer, a person).
+        status text State of the account, as of the last sync of any: active, paused, needs_reauth, parked, cooling_down, removed.
+        account_group text Group of the account (a team, a customer, a person), as of the same moment; null without one.
     """),
 )
 

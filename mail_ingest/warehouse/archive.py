@@ -179,6 +179,25 @@ class RawArchive:
         """Renames a pack that cannot be read, so that it is kept for a person and no longer tried."""
         self._filesystem.mv(f"{self._root}/{path}", f"{self._root}/{path}.damaged")
 
+    def erase(self, account_id: str) -> int:
+        """Deletes all files of an account, damaged and half-written ones included; how many. The caller holds its content
+        lock. Raises WarehouseError where one cannot be deleted."""
+        if not self.enabled:
+            return 0
+        self._filesystem.invalidate_cache()
+        paths = self._files(account_id)
+        try:
+            for path in paths:
+                self._filesystem.rm(f"{self._root}/{path}")
+            if isinstance(self._filesystem, LocalFileSystem) and paths:
+                self._filesystem.rm(f"{self._root}/{_folder(account_id)}", recursive=True)
+        except OSError as error:
+            raise WarehouseError(
+                f"The raw archive of {account_id} could not be erased ({error.strerror or type(error).__name__}). Check the "
+                "rights to delete there, and run the command again."
+            ) from None
+        return len(paths)
+
     def _files(self, account_id: str) -> list[str]:
         found = self._filesystem.find(f"{self._root}/{_folder(account_id)}")
         return [str(path)[len(self._root) + 1 :] for path in found]

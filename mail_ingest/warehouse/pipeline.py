@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mail_ingest.errors import MailIngestError, WarehouseError
 from mail_ingest.settings import Settings
-from mail_ingest.warehouse.connection import Warehouse
+from mail_ingest.warehouse.connection import Connection, Warehouse
 from mail_ingest.warehouse.locks import Locks
 from mail_ingest.warehouse.unfinished import remove_early_events, remove_unfinished
 from mail_ingest.warehouse.working_folder import mend_working_folder
@@ -95,6 +96,28 @@ class Pipelines:
         self._locks.check()
         remove_early_events(self._warehouse, DATASET, account_id)
 
+    def forget_earlier_states(self, name: str) -> None:
+        """Deletes the states of a pipeline before its last, which nothing reads any more."""
+        with self._locks.hold(f"pipeline:{name}"), self._warehouse.open() as connection:
+            if _has_states(connection):
+                connection.execute(
+                    f"delete from {DATASET}._dlt_pipeline_state where pipeline_name = ? and version < "
+                    f"(select max(version) from {DATASET}._dlt_pipeline_state where pipeline_name = ?)",
+                    [name, name],
+                )
+
+    def erase(self, name: str) -> None:
+        """Takes away all that a pipeline has left behind: working folder, staging tables, states. Not what it loaded."""
+        with self._locks.hold(f"pipeline:{name}"), self._warehouse.open() as connection:
+            connection.execute(f"drop schema if exists {staging_dataset(name)} cascade")
+            if _has_states(connection):
+                connection.execute(f"delete from {DATASET}._dlt_pipeline_state where pipeline_name = ?", [name])
+                # stored schemas hold the merge guards, which name the staging dataset; dlt stores the next one anew
+                connection.execute(
+                    f'delete from {DATASET}._dlt_version where strpos("schema", ?) > 0', [staging_dataset(name)]
+                )
+            shutil.rmtree(self._folder / self._warehouse.identity() / name, ignore_errors=True)
+
     def read_state(self, name: str, source: str) -> dict[str, Any]:
         """A copy of the source's state as of the last completed load, restored from the warehouse where the working
         folder is gone or behind."""
@@ -137,6 +160,15 @@ class Pipelines:
                     destination=_remembering(destination),
                     dataset_name=DATASET,
                 )
+
+
+def _has_states(connection: Connection) -> bool:
+    """Whether dlt has made its tables yet."""
+    found = connection.execute(
+        "select 1 from information_schema.tables where table_schema = ? and table_name = '_dlt_pipeline_state'",
+        [DATASET],
+    )
+    return found.fetchone() is not None
 
 
 def _put_away_loaded(pipeline: Pipeline) -> None:

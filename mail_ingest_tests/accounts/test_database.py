@@ -98,23 +98,3 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="cannot be opened"):
         open_database(f"sqlite:///{tmp_path / 'file' / 'control.sqlite'}")
-
-
-def test_accounts_of_the_first_version_keep_their_settings_and_are_archived(tmp_path: Path) -> None:
-    path = tmp_path / "control.sqlite"
-    open_database(f"sqlite:///{path}").dispose()
-    with sqlite3.connect(path) as connection:
-        for later in ("raw_archive", "discovered_from"):
-            connection.execute(f"alter table accounts drop column {later}")
-        connection.execute("update control_version set version_num = '0001'")
-        connection.execute(
-            "insert into accounts (account_id, address, shard, state, state_since, created_at, content_since, include_chats, "
-            "include_drafts, credential_kind, credential) values ('ada@example.com', 'Ada@example.com', 4, 'paused', "
-            "'2026-11-01 00:00:00', '2026-11-01 00:00:00', '30d', 1, 0, 'token_env', 'sealed')"
-        )
-
-    open_database(f"sqlite:///{path}").dispose()
-
-    with sqlite3.connect(path) as connection:
-        row = connection.execute("select shard, state, content_since, raw_archive, credential from accounts").fetchone()
-    assert row == (4, "paused", "30d", 1, "sealed")

@@ -1,11 +1,9 @@
 """Credentials at rest: what opens them and what does not."""
 
 import base64
-import dataclasses
 import os
 import secrets
 import stat
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail_ingest.accounts import Registry, new_key, token_env
+from mail_ingest.accounts import new_key
+from mail_ingest.accounts.references import References
 from mail_ingest.accounts.sealing import Sealer
 from mail_ingest.errors import ConfigError
-from mail_ingest.settings import Settings
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 NOWHERE = Path("/nonexistent/key")
@@ -157,15 +155,51 @@ def test_repr_shows_where_the_key_is_from_and_not_the_key() -> None:
     assert "MAIL_INGEST_KEY" in repr(Sealer(ONE_KEY, NOWHERE))
 
 
-def test_keys_of_a_registry_can_be_changed(settings: Settings, open_registry: Callable[[Settings], Registry]) -> None:
+def test_access_token_does_not_open_as_credentials() -> None:
+    sealer = Sealer(ONE_KEY, NOWHERE)
+
+    with pytest.raises(ConfigError, match=f"{ADA} are damaged"):
+        sealer.open(ADA, sealer.seal(ADA, b"token", "access token"))
+
+
+@pytest.mark.parametrize("separator", [",", "\n"])
+def test_keys_may_be_named_by_a_reference(tmp_path: Path, separator: str) -> None:
     old, new = new_key(), new_key()
-    for address in (ADA, BOB):
-        open_registry(dataclasses.replace(settings, key=old)).add(address, token_env("T"))
+    (tmp_path / "keys").write_text(f"{new}{separator}{old}\n")
+    reference = f"file://{tmp_path / 'keys'}"
 
-    resealed = open_registry(dataclasses.replace(settings, key=f"{new},{old}")).reseal()
+    sealed = Sealer(reference, NOWHERE).seal(ADA, b"secret")
 
-    with_new_key = open_registry(dataclasses.replace(settings, key=new))
-    assert resealed == 2
-    assert repr(with_new_key.token_source(ADA)) == "EnvironmentToken(T)"
-    with pytest.raises(ConfigError, match=ADA):
-        open_registry(dataclasses.replace(settings, key=old)).token_source(ADA)
+    assert Sealer(new, NOWHERE).open(ADA, sealed) == b"secret"
+    assert Sealer(reference, NOWHERE).open(ADA, Sealer(old, NOWHERE).seal(ADA, b"older")) == b"older"
+
+
+def test_reference_is_read_again_after_five_minutes_and_for_a_key_that_is_missing(tmp_path: Path) -> None:
+    now = [0.0]
+    first, second, third = (new_key() for _ in range(3))
+    file = tmp_path / "keys"
+    file.write_text(first)
+    sealer = Sealer(f"file://{file}", NOWHERE, References(clock=lambda: now[0]))
+    by_first = sealer.seal(ADA, b"1")
+
+    file.write_text(second)
+    now[0] = 299.0
+    assert sealer.seal(ADA, b"x").split(".")[1] == by_first.split(".")[1], "was read again too early"
+    assert sealer.open(ADA, Sealer(second, NOWHERE).seal(ADA, b"2")) == b"2", "a newer key was not looked for"
+
+    file.write_text(f"{third},{second}")
+    now[0] += 300.0
+    assert Sealer(third, NOWHERE).open(ADA, sealer.seal(ADA, b"3")) == b"3"
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        ("env://MAIL_INGEST_NO_SUCH_KEY", "MAIL_INGEST_NO_SUCH_KEY is not set"),
+        ("file:///nonexistent/key", "file:///nonexistent/key cannot be read"),
+        ("vault://somewhere", "env://NAME, file:///absolute/path or gcp-secret://"),
+    ],
+)
+def test_reference_that_leads_nowhere_is_told(reference: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Sealer(reference, NOWHERE).seal(ADA, b"secret")

@@ -161,6 +161,69 @@ def test_revoked_consent_needs_a_person(token_server: Wire, box: Mailbox, person
     assert len(token_server.seen) == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "means"),
+    [
+        (
+            {"error": "invalid_grant", "error_description": "Bad Request"},
+            r"password was changed.*six months.*100.*7 days",
+        ),
+        (
+            {"error": "invalid_grant", "error_description": "Token has been expired or revoked."},
+            r"expired or was revoked.*changed password.*7 days where the consent screen is in testing",
+        ),
+        ({"error": "invalid_grant", "error_description": "Account has been deleted"}, "was deleted; remove it"),
+        (
+            {
+                "error": "invalid_grant",
+                "error_subtype": "invalid_rapt",
+                "error_description": "reauth related error (invalid_rapt)",
+            },
+            r"\(invalid_rapt\); a policy of the domain asks for a new login",
+        ),
+        ({"error": "admin_policy_enforced", "error_description": "planted"}, "administrator of the domain has blocked"),
+        ({"error": "invalid_client", "error_description": "planted"}, "new secret"),
+        ({"error": "deleted_client", "error_description": "planted"}, "client was deleted"),
+        ({"error": "something_new", "error_description": "planted"}, "; connect the account again"),
+    ],
+)
+def test_refusal_of_a_consent_says_what_to_do_and_repeats_no_description(
+    person: Credential, answer: dict[str, str], means: str
+) -> None:
+    with Wire(lambda _: json_answer(answer, 400)) as wire:
+        away = Credential(person.kind, {**person.content, "token_uri": wire.url})
+
+        with pytest.raises(AuthError, match=rf"ada@example\.com: {answer['error']}.*{means}") as caught:
+            token_source(ADA, away).token()
+
+    assert caught.value.reason == answer["error"]
+    assert answer["error_description"] not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert len(wire.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("description", "means"),
+    [
+        (
+            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe.",
+            "clock is wrong; set",
+        ),
+        ("Invalid JWT Signature.", "key of the service account was deleted"),
+        ("Invalid email or User ID", "no user of the domain"),
+        ("Bad Request", "no user of the domain, the key was deleted, or our clock is wrong"),
+    ],
+)
+def test_refusal_of_a_service_account_says_what_to_do(robot: Credential, description: str, means: str) -> None:
+    with Wire(lambda _: json_answer({"error": "invalid_grant", "error_description": description}, 400)) as wire:
+        away = Credential(robot.kind, {**robot.content, "token_uri": wire.url})
+
+        with pytest.raises(AuthError, match=means) as caught:
+            token_source(ADA, away).token()
+
+    assert description not in str(caught.value)
+
+
 def test_missing_delegation_needs_an_administrator(gmail: Simulator, box: Mailbox, write: Any) -> None:
     narrow = service_account(write(gmail.service_account(scopes=["gmail.metadata"])))
 

@@ -97,7 +97,7 @@ def test_the_usual_day(registered: Run, box: Mailbox, gmail: Simulator) -> None:
     assert changed.returncode == 0, "what changed after the last sync is no drift"
     assert (json.loads(changed.stdout)["drift"], json.loads(changed.stdout)["accounts"][0]["pending"]) == (0, 1)
 
-    assert registered("account", "remove", ADDRESS).returncode == 0
+    assert registered("account", "remove", ADDRESS, "--keep-data").returncode == 0
     assert json.loads(registered("account", "list", "--json").stdout) == {"accounts": []}
 
 

@@ -20,7 +20,7 @@ import orjson
 from mail_ingest.accounts import authorized_user
 from mail_ingest.gmail import Transport
 from mail_ingest.ingest import Engine, SyncOptions, content, packages, packs
-from mail_ingest.ingest.engine import content_pipeline
+from mail_ingest.ingest.pipelines import content_pipeline
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Call, Simulator
 from mail_ingest.simulator import Fault as PlannedFault

@@ -162,6 +162,19 @@ def test_a_month_is_complete_for_all_active_accounts_or_not_at_all(
     assert dagster.materialized_months() == {"2026-02"}
 
 
+def test_the_sync_job_takes_groups(engine: Engine, box: Mailbox, other_box: Mailbox, dagster: Dagster) -> None:
+    _fill(box, "2026-02")
+    _fill(other_box, "2026-02")
+    engine.registry.change(ADDRESS, account_group="sales")
+
+    run = dagster.job("sync", groups=["sales"])
+
+    assert run.success
+    assert _told(run)["contents_stored"] == 3
+    assert set(_told(run)["by_account"]) == {ADDRESS} or ADDRESS in str(_told(run)["by_account"])
+    assert not dagster.job("sync", groups=["nobody"]).success
+
+
 def test_months_behind_the_content_horizon_are_not_called_complete(
     engine: Engine, box: Mailbox, dagster: Dagster
 ) -> None:

@@ -3,8 +3,8 @@
 -- reads: mail_staging.accounts, mail.sync_history, mail.messages, mail_staging.fetch_failures
 -- refresh: view
 -- column account_id: account.
--- column account_group: group of the account, null without one.
--- column status: state of the account at its last sync: active, needs_reauth, parked.
+-- column account_group: group of the account (a team, a customer, a person), null without one.
+-- column status: state of the account, as of the last sync of any: active, paused, needs_reauth, parked, cooling_down, removed.
 -- column last_synced_at: when a state sync last landed changes.
 -- column last_full_sync_at: when ids and labels were last swept.
 -- column last_outcome: outcome of the last sync that changed or failed something.

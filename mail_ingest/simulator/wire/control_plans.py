@@ -52,6 +52,12 @@ class Plans:
                 return self._set(arguments)
             case ["POST", "clock"]:
                 return {"now_s": world.clock.advance(float(arguments["advance_s"]))}
+        return self._answer_about_people(verb, segments, arguments)
+
+    def _answer_about_people(self, verb: str, segments: list[str], arguments: dict[str, Any]) -> Any:
+        """The Workspace's users, its secrets, and what programs identify themselves with."""
+        world = self._world
+        match [verb, *segments]:
             case ["GET", "users"]:
                 return [dataclasses.asdict(user) for user in world.directory]
             case ["POST", "users"]:

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from mail_ingest.accounts.migrations import downgrade as downgrade
 from mail_ingest.accounts.tables import UtcDateTime
 
 revision = "0001"
@@ -40,8 +41,3 @@ def upgrade() -> None:
         sa.Column("name", sa.String(80), nullable=False),
         sa.Column("named_at", UtcDateTime, nullable=False),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("deployment")
-    op.drop_table("accounts")

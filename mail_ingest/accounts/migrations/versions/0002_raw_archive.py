@@ -3,13 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
+from mail_ingest.accounts.migrations import downgrade as downgrade
+
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
     op.add_column("accounts", sa.Column("raw_archive", sa.Boolean, nullable=False, server_default=sa.true()))
-
-
-def downgrade() -> None:
-    op.drop_column("accounts", "raw_archive")

@@ -3,13 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
+from mail_ingest.accounts.migrations import downgrade as downgrade
+
 revision = "0003"
 down_revision = "0002"
 
 
 def upgrade() -> None:
     op.add_column("accounts", sa.Column("discovered_from", sa.String(320), nullable=False, server_default=""))
-
-
-def downgrade() -> None:
-    op.drop_column("accounts", "discovered_from")

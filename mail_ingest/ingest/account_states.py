@@ -1,0 +1,39 @@
+"""Copies the accounts' states and groups from the control database to `gmail.accounts`, for people who ask the warehouse.
+
+A state sync writes them with its rows. This is for what changes without one: accounts that are paused, removed, moved to
+another group, or whose sync ended after its rows had landed. Two columns are set in place: a load of whole rows would put
+back the cursor's copy that another process has just moved on. Accounts that never landed anything have no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mail_ingest.accounts import AccountState
+from mail_ingest.warehouse.connection import Warehouse
+
+States = Mapping[str, tuple[AccountState, str | None]]
+
+
+def copy_account_states(warehouse: Warehouse, states: States) -> int:
+    """Sets status and group of the rows that say something else, in one transaction; how many did."""
+    with warehouse.open() as connection:
+        rows = connection.execute("select account_id, status, account_group from gmail.accounts").fetchall()
+        changed = [
+            (*states[account_id], account_id)
+            for account_id, *stored in rows
+            if account_id in states and states[account_id] != tuple(stored)
+        ]
+        if not changed:
+            return 0
+        connection.begin()
+        try:
+            for values in changed:
+                connection.execute(
+                    "update gmail.accounts set status = ?, account_group = ? where account_id = ?", list(values)
+                )
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        return len(changed)
