@@ -35,6 +35,23 @@ class Guard:
 
 GUARDS = (
     Guard(
+        "a shared token of other credentials is not used",
+        "mail_ingest/accounts/shared_tokens.py",
+        'if content["origin"] != origin:',
+        'if not content["origin"]:',
+        (
+            "accounts/test_shared_tokens.py::test_token_of_a_document_that_changed_behind_its_reference_is_not_used",
+            "accounts/test_shared_tokens.py::test_token_of_other_application_default_credentials_is_not_used",
+        ),
+    ),
+    Guard(
+        "an erased account is not discovered anew",
+        "mail_ingest/accounts/registry.py",
+        'delete(accounts).where(is_this, accounts.c.discovered_from == "")',
+        "delete(accounts).where(is_this)",
+        ("accounts/test_discovery.py::test_who_was_erased_is_not_read_again",),
+    ),
+    Guard(
         "codes and tokens of a consent are logged by nobody",
         "mail_ingest/accounts/consent.py",
         "logger.disabled = True",
@@ -305,7 +322,7 @@ GUARDS = (
     ),
     Guard(
         "accounts that keep failing wait",
-        "mail_ingest/accounts/registry.py",
+        "mail_ingest/accounts/waiting.py",
         '    values["next_due_at"] = now + wait\n',
         "",
         ("ingest/test_waiting.py::test_an_account_that_keeps_failing_is_left_alone_until_its_time_comes",),

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from mail_ingest.accounts import Findings, Plan, Registry, discover, from_reference, plan_of, service_account, token_env
+from mail_ingest.accounts import (
+    Findings,
+    Plan,
+    Registry,
+    discover,
+    from_reference,
+    plan_of,
+    service_account,
+    token_env,
+    what_to_do,
+)
 from mail_ingest.errors import ConfigError, ServerError
 from mail_ingest.settings import Settings, load_settings
 from mail_ingest.simulator import Simulator
@@ -166,6 +176,36 @@ def test_what_people_decided_stays(gmail: Simulator, people: list[str], registry
     assert states(registry)["dee@example.com"] == states(registry)["guest@elsewhere.example"] == ("active", "")
     gmail.directory.remove("ada@example.com")
     assert not run().changed_anything, "a pause of a person was taken over"
+
+
+def test_who_was_erased_is_not_read_again(people: list[str], registry: Registry, run: Discover) -> None:
+    registry.add("dee@example.com", token_env("DEES_TOKEN"))
+    run(account_group="staff")
+    for address in ("ada@example.com", "dee@example.com"):
+        registry.remove(address, "its data are being erased")
+        registry.forget(address)
+
+    kept = registry.find("ada@example.com")
+    assert (kept.state, kept.account_group, what_to_do(kept)) == ("removed", None, "")
+    assert "erased" in kept.state_reason
+    found = run()
+    assert found.left_out == {"removed by a person": 1}
+    assert found.added == ["dee@example.com"], "the one that a person had registered was not forgotten"
+
+
+def test_new_accounts_get_the_group_and_known_ones_keep_theirs(
+    people: list[str], registry: Registry, run: Discover
+) -> None:
+    registry.add("dee@example.com", token_env("DEES_TOKEN"), account_group="guests")
+
+    run(account_group="staff")
+    run(account_group="others")
+
+    assert {account.account_id: account.account_group for account in registry.list()} == {
+        address: "guests" if address == "dee@example.com" else "staff" for address in people
+    }
+    with pytest.raises(ConfigError, match="a group has a name"):
+        run(account_group="x" * 81)
 
 
 def test_who_is_no_longer_asked_for_is_counted_and_goes_on(

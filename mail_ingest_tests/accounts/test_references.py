@@ -1,5 +1,6 @@
 """Credentials that stay where they are: in a variable, a file, Secret Manager, or Google's application defaults."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mail_ingest.accounts import Credential, Registry, application_default, from_reference
+from mail_ingest.accounts import Credential, Registry, application_default, from_reference, new_key, token_env
 from mail_ingest.accounts.references import References, check_reference
 from mail_ingest.accounts.tokens import token_source
 from mail_ingest.errors import AuthError, ConfigError, MailIngestError, ServerError
@@ -258,6 +259,60 @@ def test_of_a_reference_nothing_but_its_name_is_stored(
     registry.close()
     written = b"".join(path.read_bytes() for path in settings.home.iterdir())
     assert user["refresh_token"].encode() not in written
+
+
+@pytest.fixture
+def with_key(gmail: Simulator, asked_as: str, settings: Settings) -> Settings:
+    """Settings whose key is in Secret Manager."""
+    gmail.secrets.add("projects/vault/secrets/key", new_key(), readers=[asked_as])
+    return dataclasses.replace(
+        settings, key="gcp-secret://projects/vault/secrets/key/versions/latest", secrets_url=gmail.url
+    )
+
+
+def test_keys_may_be_in_secret_manager_and_are_asked_for_once(
+    gmail: Simulator, with_key: Settings, open_registry: Callable[[Settings], Registry]
+) -> None:
+    registry = open_registry(with_key)
+    addresses = [f"user{number}@example.com" for number in range(5)]
+    for address in addresses:
+        registry.add(address, token_env("T"))
+
+    assert {repr(registry.token_source(address)) for address in addresses} == {"EnvironmentToken(T)"}
+    assert gmail.calls("secrets.access") == 1
+    secret = gmail.secrets.find("projects/vault/secrets/key")
+    assert secret is not None
+    plain = dataclasses.replace(with_key, key=secret.versions[0].decode())
+    assert repr(open_registry(plain).token_source(addresses[0])) == "EnvironmentToken(T)"
+
+
+def test_a_new_version_of_the_keys_is_rotated_to(
+    gmail: Simulator, with_key: Settings, open_registry: Callable[[Settings], Registry]
+) -> None:
+    open_registry(with_key).add(ADA, token_env("T"))
+    secret = gmail.secrets.find("projects/vault/secrets/key")
+    assert secret is not None
+    new = new_key()
+    gmail.secrets.add("projects/vault/secrets/key", f"{new}\n{secret.versions[0].decode()}")
+
+    done = open_registry(with_key).rotate_keys()
+
+    assert (done.resealed, done.unopened) == (1, ())
+    only_new = dataclasses.replace(with_key, key=new)
+    assert repr(open_registry(only_new).token_source(ADA)) == "EnvironmentToken(T)"
+
+
+def test_nothing_is_registered_while_secret_manager_gives_no_key(
+    gmail: Simulator, with_key: Settings, open_registry: Callable[[Settings], Registry]
+) -> None:
+    registry = open_registry(with_key)
+    gmail.fail_next(status=503, reason="backendError", method="secrets.access")
+
+    with pytest.raises(ServerError, match="503"):
+        registry.add(ADA, token_env("T"))
+
+    assert registry.list() == []
+    assert registry.add(ADA, token_env("T")).state == "active"
 
 
 @pytest.mark.parametrize("trouble", ["revoked", "failing", "none"])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from mail_ingest.accounts import Credential, Registry, authorized_user
+from mail_ingest.accounts import Credential, Registry, application_default, authorized_user, from_reference
 from mail_ingest.errors import AuthError, ServerError
 from mail_ingest.settings import Settings
 from mail_ingest.simulator import Mailbox, Simulator
@@ -229,6 +229,45 @@ def test_other_credentials_do_not_get_the_token_of_the_old_ones(
 
     assert registry.token_source(ADA).token() == "token-2"
     assert open_registry(settings).token_source(ADA).token() == "token-2"
+
+
+def test_token_of_a_document_that_changed_behind_its_reference_is_not_used(
+    settings: Settings, registry: Registry, open_registry: Open, person: Credential, server: TokenServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "kept elsewhere.json"
+    document = {"type": "authorized_user", **{name: text for name, text in person.content.items() if name != "scope"}}
+    path.write_text(json.dumps(document))
+    registry.add("bob@example.com", from_reference(path.as_uri()))
+    first = registry.token_source("bob@example.com").token()
+    assert open_registry(settings).token_source("bob@example.com").token() == first
+    assert server.asked == 1
+
+    path.write_text(json.dumps({**document, "refresh_token": "1//other"}))
+
+    other = open_registry(settings).token_source("bob@example.com").token()
+    assert other != first
+    assert open_registry(settings).token_source("bob@example.com").token() == other
+    assert server.asked == 2
+
+
+def test_token_of_other_application_default_credentials_is_not_used(
+    gmail: Simulator,
+    box: Mailbox,
+    settings: Settings,
+    open_registry: Open,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_registry(settings).add(ADA, application_default())
+    tokens = []
+    for _ in range(2):
+        path = tmp_path / "default.json"
+        path.write_text(json.dumps(gmail.service_account(["gmail.readonly"])))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+        tokens.append([open_registry(settings).token_source(ADA).token() for _ in range(2)])
+
+    assert [len(set(of_one)) for of_one in tokens] == [1, 1], "processes with the same credentials did not share"
+    assert tokens[0] != tokens[1]
 
 
 def test_credentials_that_are_refused_are_refused_for_every_process(

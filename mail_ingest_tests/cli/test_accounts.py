@@ -68,11 +68,11 @@ def test_the_list_shows_state_since_reason_and_what_to_do(run: Run, registry: Re
 
     [line] = [line for line in table.splitlines() if line.startswith(BOB)]
     assert f"{registry.get(BOB).state_since:%Y-%m-%d %H:%M}" in line
-    for shown in ("sales", "needs_reauth", "invalid_grant: told by Google", f"connect {BOB} again"):
+    for shown in ("sales", "needs_reauth", "invalid_grant: told by Google", f"mail-ingest account resume {BOB}"):
         assert shown in line
     assert (ada["state"], ada["what_to_do"], ada["account_group"]) == ("active", "", None)
     assert (bob["state"], bob["account_group"]) == ("needs_reauth", "sales")
-    assert str(bob["what_to_do"]).startswith(f"connect {BOB} again")
+    assert str(bob["what_to_do"]).endswith(f"mail-ingest account resume {BOB}"), "there is no consent to ask for"
     assert bob["state_since"]
 
 

@@ -350,13 +350,15 @@ def test_connecting_again_brings_a_dead_account_back_and_keeps_its_cursor(
     attempt: Callable[..., Attempt], run: Run, box: Mailbox, gmail: Simulator
 ) -> None:
     box.generate(10, seed=1)
-    first = attempt("--content-since", "2019-01-01")
+    first = attempt("--content-since", "2019-01-01", "--group", "sales")
     browse(first.url, ADDRESS)
     assert first.end().returncode == 0
     assert run("sync").returncode == 0
     box.revoke()
     assert run("sync").returncode == 1
-    assert accounts(run)[ADDRESS]["state"] == "needs_reauth"
+    dead = accounts(run)[ADDRESS]
+    assert dead["state"] == "needs_reauth"
+    assert dead["what_to_do"].startswith(f"mail-ingest account connect {ADDRESS}")
     before = json.loads(run("status", "--json").stdout)["accounts"][0]["cursor"]
 
     second = attempt()
@@ -366,6 +368,7 @@ def test_connecting_again_brings_a_dead_account_back_and_keeps_its_cursor(
     assert "connected again ada@example.com" in done.stdout
     after = accounts(run)[ADDRESS]
     assert (after["state"], after["state_reason"], after["content_since"]) == ("active", "", "2019-01-01")
+    assert after["account_group"] == "sales"
     assert json.loads(run("status", "--json").stdout)["accounts"][0]["cursor"] == before
     gmail.reset_ledger()
     assert run("sync").returncode == 0
