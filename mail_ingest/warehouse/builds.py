@@ -263,17 +263,12 @@ class _Run:
         """Replaces the rows of the collected keys, and hands keys on to the tables that change from this one."""
         execute = self._connection.execute
         changed, columns = _changed(relation), ", ".join(relation.changes_by)
-        execute("drop table if exists changed_keys")
-        execute(
-            f"create temporary table changed_keys as select distinct {columns} from {changed} "
-            f"where {' and '.join(f'{column} is not null' for column in relation.changes_by)}"
-        )
+        is_known = " and ".join(f"{column} is not null" for column in relation.changes_by)
+        self._take_keys(f"select distinct {columns} from {changed} where {is_known}")
         execute(f"delete from {changed}")
-        count = int(str(self._one("select count(*) from changed_keys")))
+        count = self._count_keys()
         if not count:
             return
-        if self._dialect == "postgres":
-            execute("analyze changed_keys")
         snapshots = self._snapshots(relation)
         snapshots.take("rows_before")
         # what readers take of the new rows is looked up in them, not in the whole table; long texts are written only once
@@ -294,21 +289,17 @@ class _Run:
         [source] = relation.updated_from
         execute = self._connection.execute
         columns, updated = ", ".join(relation.changes_by), f"{_changed(relation)}_in_part"
-        execute("drop table if exists changed_keys")
-        execute(
-            f"create temporary table changed_keys as select distinct {columns} from {updated} "
-            f"where ({columns}) in (select {columns} from {relation.name}) "
+        self._take_keys(
+            f"select distinct {columns} from {updated} where ({columns}) in (select {columns} from {relation.name}) "
             f"and ({columns}) not in (select {columns} from {_changed(relation)})"
         )
         self._add(
             relation, f"select {columns} from {updated} where ({columns}) not in (select {columns} from changed_keys)"
         )
         execute(f"delete from {updated}")
-        count = int(str(self._one("select count(*) from changed_keys")))
+        count = self._count_keys()
         if not count:
             return
-        if self._dialect == "postgres":
-            execute("analyze changed_keys")
         snapshots = self._snapshots(relation)
         snapshots.take("rows_before")
         named = ", ".join((*relation.key, *source.columns))
@@ -322,6 +313,16 @@ class _Run:
         snapshots.take("fresh_rows")
         self._hand_on(snapshots, "fresh_rows")
         self._changed[relation.name] = count
+
+    def _take_keys(self, select: str) -> None:
+        """Makes `changed_keys`, which everything that is restricted to what changed reads."""
+        self._connection.execute("drop table if exists changed_keys")
+        self._connection.execute(f"create temporary table changed_keys as {select}")
+        if self._dialect == "postgres":
+            self._connection.execute("analyze changed_keys")
+
+    def _count_keys(self) -> int:
+        return int(str(self._one("select count(*) from changed_keys")))
 
     def _snapshots(self, relation: Relation) -> Snapshots:
         tables = [table for table in self._tables if table.name not in (*self._full, *self._missing)]

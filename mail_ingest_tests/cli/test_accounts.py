@@ -7,7 +7,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,35 +14,10 @@ import pytest
 from mail_ingest.accounts import Registry, new_key
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.cli.conftest import Run
 from mail_ingest_tests.conftest import ADDRESS
 
 BOB = "bob@example.com"
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def variables(environment: dict[str, str], box: Mailbox) -> dict[str, str]:
-    return {**os.environ, "ADA_TOKEN": box.token, "COLUMNS": "200", **environment}
-
-
-@pytest.fixture
-def run(variables: dict[str, str], tmp_path: Path) -> Run:
-    """Runs `mail-ingest` without a terminal, in a folder of its own."""
-
-    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mail_ingest.cli", *arguments],
-            env={**variables, **more},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-
-    return call
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,28 +13,9 @@ import pytest
 
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.warehouse.locks import Locks
+from mail_ingest_tests.cli.conftest import Run
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import opened
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run(environment: dict[str, str], box: Mailbox, tmp_path: Path) -> Run:
-    """Runs `mail-ingest` in a folder of its own."""
-
-    def call(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mail_ingest.cli", *arguments],
-            env={**os.environ, "ADA_TOKEN": box.token, "COLUMNS": "200", **environment, **variables},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return call
 
 
 @pytest.fixture

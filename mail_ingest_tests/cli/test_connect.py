@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,19 +19,13 @@ import requests
 
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.browser import browse
+from mail_ingest_tests.cli.conftest import AT_DEBUG_LEVEL, Run
 from mail_ingest_tests.conftest import ADDRESS
 
 BOB = "bob@example.com"
 SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
 MODIFY = "https://www.googleapis.com/auth/gmail.modify"
 METADATA = "https://www.googleapis.com/auth/gmail.metadata"
-
-_AT_DEBUG_LEVEL = (
-    "import logging, sys; logging.basicConfig(level=logging.DEBUG); "
-    "from mail_ingest.cli import main; sys.argv[0] = 'mail-ingest'; main()"
-)
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @dataclass
@@ -78,33 +71,12 @@ def client_file(gmail: Simulator, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def variables(environment: dict[str, str], box: Mailbox) -> dict[str, str]:
-    return {**os.environ, "COLUMNS": "200", **environment}
-
-
-@pytest.fixture
-def run(variables: dict[str, str], tmp_path: Path) -> Run:
-    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mail_ingest.cli", *arguments],
-            env={**variables, **more},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return call
-
-
-@pytest.fixture
 def attempt(variables: dict[str, str], client_file: Path, tmp_path: Path) -> Iterator[Callable[..., Attempt]]:
     """Starts `account connect --no-browser`, and waits until it shows an address or has ended."""
     started: list[Attempt] = []
 
     def start(*arguments: str, address: str = ADDRESS, debug: bool = False) -> Attempt:
-        command = ["-c", _AT_DEBUG_LEVEL] if debug else ["-m", "mail_ingest.cli"]
+        command = AT_DEBUG_LEVEL if debug else ("-m", "mail_ingest.cli")
         process = subprocess.Popen(
             [
                 sys.executable,

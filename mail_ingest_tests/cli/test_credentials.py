@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.cli.conftest import AT_DEBUG_LEVEL, Run, runner
 from mail_ingest_tests.conftest import ADDRESS
 
 ADMIN = "root@example.com"
 SECRET = "projects/vault/secrets/gmail"
 GMAIL, DIRECTORY, PLATFORM = "gmail.readonly", "admin.directory.user.readonly", "cloud-platform"
 
-_AT_DEBUG_LEVEL = (
-    "import logging, sys; logging.basicConfig(level=logging.DEBUG); "
-    "from mail_ingest.cli import main; sys.argv[0] = 'mail-ingest'; main()"
-)
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
 
 @pytest.fixture
-def run(environment: dict[str, str], gmail: Simulator, box: Mailbox, tmp_path: Path) -> Run:
-    """Runs `mail-ingest` with everything logged, in a folder of its own."""
+def run(variables: dict[str, str], gmail: Simulator, tmp_path: Path) -> Run:
+    """Runs `mail-ingest` with everything logged, asking the local server for secrets and directories."""
     urls = {"MAIL_INGEST_SECRETS_URL": gmail.url, "MAIL_INGEST_DIRECTORY_URL": gmail.url}
-
-    def call(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", _AT_DEBUG_LEVEL, *arguments],
-            env={**os.environ, "COLUMNS": "200", **environment, **urls, **variables},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return call
+    return runner(AT_DEBUG_LEVEL, {**variables, **urls}, tmp_path)
 
 
 @pytest.fixture

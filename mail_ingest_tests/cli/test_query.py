@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -23,13 +24,13 @@ from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.warehouse import read
 from mail_ingest.warehouse.reading import ask
+from mail_ingest_tests.cli.conftest import Run
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.crashes.processes import Gate, Processes, ended
 from mail_ingest_tests.truth import sync
 
 pytestmark = pytest.mark.warehouses("duckdb", "postgres")
 
-Query = Callable[..., subprocess.CompletedProcess[str]]
 PLANTED = "planted-subject"
 _DIES = """
 import os, signal, sys, duckdb
@@ -57,22 +58,9 @@ sys.stdin.readline()
 
 
 @pytest.fixture
-def query(environment: dict[str, str], tmp_path: Path, warehouse_url: str) -> Query:
-    """Runs `mail-ingest query` in a folder of its own."""
-
-    def call(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mail_ingest.cli", "query", *arguments],
-            env={**os.environ, **environment},
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return call
+def query(run: Run) -> Run:
+    """Runs `mail-ingest query`."""
+    return partial(run, "query")
 
 
 @pytest.fixture
@@ -98,7 +86,7 @@ _THREE = (
 )
 
 
-def test_every_form_gives_the_same_rows(query: Query, synced: Engine, tmp_path: Path) -> None:
+def test_every_form_gives_the_same_rows(query: Run, synced: Engine, tmp_path: Path) -> None:
     as_json = query(_THREE, "--format", "json")
     as_csv = query(_THREE, "--format", "csv")
     as_table = query(_THREE)
@@ -133,14 +121,14 @@ def test_every_form_gives_the_same_rows(query: Query, synced: Engine, tmp_path: 
     assert sorted(path.name for path in tmp_path.glob("*three*")) == ["three.parquet"]
 
 
-def test_a_table_ends_after_200_rows_and_says_how_many_are_left(query: Query, synced: Engine) -> None:
+def test_a_table_ends_after_200_rows_and_says_how_many_are_left(query: Run, synced: Engine) -> None:
     done = query("select day from mail.business_calendar order by day limit 5250")
 
     assert len(done.stdout.splitlines()) == 202
     assert "5,050 more rows" in done.stdout.splitlines()[-1]
 
 
-def test_intervals_are_written_as_text_and_refused_by_parquet(query: Query, synced: Engine, tmp_path: Path) -> None:
+def test_intervals_are_written_as_text_and_refused_by_parquet(query: Run, synced: Engine, tmp_path: Path) -> None:
     sql = "select interval '1 day' as apart"
 
     assert query(sql, "--format", "csv").stdout.splitlines()[0] == '"apart"'
@@ -151,7 +139,7 @@ def test_intervals_are_written_as_text_and_refused_by_parquet(query: Query, sync
     assert list(tmp_path.glob("*answer*")) == []
 
 
-def test_sql_is_read_from_standard_input(query: Query, synced: Engine) -> None:
+def test_sql_is_read_from_standard_input(query: Run, synced: Engine) -> None:
     done = query("-", "--format", "json", stdin="select count(*) as messages -- all of them\nfrom mail.messages;\n")
 
     assert json.loads(done.stdout) == [{"messages": 3}], done.stderr
@@ -174,7 +162,7 @@ def test_sql_is_read_from_standard_input(query: Query, synced: Engine) -> None:
     ],
 )
 def test_what_is_wrong_or_writes_exits_with_two_one_sentence_and_no_mail(
-    query: Query, synced: Engine, sql: str, says: str
+    query: Run, synced: Engine, sql: str, says: str
 ) -> None:
     done = query(sql)
 
@@ -202,7 +190,7 @@ def test_errors_late_in_an_answer_quote_no_mail_either(synced: Engine) -> None:
     assert raised.value.__suppress_context__
 
 
-def test_nothing_is_made_where_nothing_was_synced(query: Query, tmp_path: Path) -> None:
+def test_nothing_is_made_where_nothing_was_synced(query: Run, tmp_path: Path) -> None:
     done = query("select 1")
 
     assert done.returncode == 2
@@ -225,7 +213,7 @@ def test_a_frame_has_the_rows_and_takes_parameters(
 
 
 def test_a_long_fetch_lets_queries_in(
-    engine: Engine, environment: dict[str, str], box: Mailbox, gmail: Simulator, query: Query, tmp_path: Path
+    engine: Engine, environment: dict[str, str], box: Mailbox, gmail: Simulator, query: Run, tmp_path: Path
 ) -> None:
     box.generate(30, seed=81, mean_size_bytes=2_000)
     processes = Processes(environment, tmp_path)
@@ -256,7 +244,7 @@ def test_a_long_fetch_lets_queries_in(
 
 @pytest.mark.warehouses("duckdb")
 def test_a_load_is_waited_for_and_after_that_the_exit_code_is_three(
-    synced: Engine, query: Query, environment: dict[str, str], tmp_path: Path
+    synced: Engine, query: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
     processes = Processes(environment, tmp_path)
     try:
