@@ -24,6 +24,8 @@ from mail_ingest.sources import content as content_rows
 from mail_ingest.sources import landing
 from mail_ingest.sources.batches import record_batch
 from mail_ingest.sources.tables import FETCH_FAILURES, LANDING_TABLES
+from mail_ingest.warehouse.builds import AnalystTables
+from mail_ingest.warehouse.marts import load_relations
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, column_comments, sync
 
@@ -370,6 +372,11 @@ def test_a_warehouse_without_the_columns_of_dead_letters_gains_them_and_keeps_it
         patch.setattr(engine_module, "LANDING_TABLES", tables)
         patch.setitem(landing._BY_NAME, "fetch_failures", before)
         old = new_engine()
+        old.analyst_tables = AnalystTables(
+            [relation for relation in load_relations() if relation.name not in _READ_FETCH_FAILURES],
+            old.analyst_tables.configuration,
+            old.analyst_tables.dialect,
+        )
         sync(old, content=False)
         now = datetime.now(UTC)
         batch = record_batch(before.arrow_schema, [(ADDRESS, broken, 1, "ServerError", now, now, now, None)])
@@ -401,6 +408,8 @@ def test_a_warehouse_without_the_columns_of_dead_letters_gains_them_and_keeps_it
     assert_true_to_gmail(new, box)
 
 
+#: What came with the columns.
+_READ_FETCH_FAILURES = ("mail_staging.fetch_failures", "mail.account_health")
 _COLUMNS = (
     "select column_name from information_schema.columns "
     "where table_schema = 'gmail' and table_name = 'fetch_failures' order by ordinal_position"

@@ -22,6 +22,7 @@ ROOTLESS = {
     },
 }
 _INTERVALS, _MESSAGES, _CALENDAR = "mail.label_intervals", "mail.messages", "mail.business_calendar"
+_ACTIVITY = "mail.daily_activity"
 #: Read out of the files by a person.
 BY_HAND = {
     "mail_staging.message_states": {"label_ids": "gmail.message_states.label_ids"},
@@ -48,12 +49,19 @@ BY_HAND = {
         "response_seconds": f"{_MESSAGES}.internal_date",
         "business_seconds": f"{_CALENDAR}: business_seconds_before, closes_at, opens_at; {_MESSAGES}.internal_date",
     },
-    "mail.daily_mailbox": {
-        "day": f"{_CALENDAR}.day",
+    "mail.daily_activity": {
         # stretches of one label are counted by account and day, at both of their ends
-        "unread_count": f"{_INTERVALS}: account_id, ended_on, label_id, started_on",
+        "unread_change": f"{_INTERVALS}: account_id, ended_on, label_id, started_on",
         "read_count": f"{_INTERVALS}.end_source",
         "sent_count": f"{_MESSAGES}.is_sent",
+    },
+    "mail.daily_mailbox": {
+        "account_id": f"{_ACTIVITY}.account_id",
+        "day": f"{_CALENDAR}.day",
+        # summed up day by day: what puts the days in order is no parent
+        "unread_count": f"{_ACTIVITY}.unread_change",
+        "read_count": f"{_ACTIVITY}.read_count",
+        "sent_count": f"{_ACTIVITY}.sent_count",
     },
     "mail.threads": {
         "subject": f"{_MESSAGES}: account_id, internal_date, message_id, subject, thread_id",
