@@ -6,9 +6,13 @@
 --   temporary tables apart.
 -- mail_ingest_reader: for people and dashboards. It reads the analyst tables of the schema mail, those to come included;
 --   it sees neither the landing tables nor the staging ones, and writes nothing.
+-- mail_ingest_restricted_reader: for people who may see some accounts. Its members read the same tables, and of those the
+--   rows of accounts that `mail-ingest role grant` granted to them: none at first. The next sync, or that command, gives
+--   the tables their row-level security, and only then opens them to this role.
 --
--- Neither can log in until it is given a password (`alter role mail_ingest_loader login password '...'`), or is granted
--- to a role that can: `grant mail_ingest_reader to somebody`.
+-- None can log in until it is given a password (`alter role mail_ingest_loader login password '...'`), or is granted
+-- to a role that can: `grant mail_ingest_reader to somebody`. Nobody should be in both kinds of readers: who is, could
+-- `set role` to the one that sees everything.
 
 do $$
 begin
@@ -18,10 +22,15 @@ begin
     if not exists (select from pg_roles where rolname = 'mail_ingest_reader') then
         create role mail_ingest_reader nologin nosuperuser nocreatedb nocreaterole;
     end if;
+    if not exists (select from pg_roles where rolname = 'mail_ingest_restricted_reader') then
+        create role mail_ingest_restricted_reader nologin nosuperuser nocreatedb nocreaterole;
+    end if;
     -- nobody connects by default any more
     execute format('revoke all on database %I from public', current_database());
     execute format('grant connect, create, temporary on database %I to mail_ingest_loader', current_database());
-    execute format('grant connect on database %I to mail_ingest_reader', current_database());
+    execute format(
+        'grant connect on database %I to mail_ingest_reader, mail_ingest_restricted_reader', current_database()
+    );
     -- to make a schema for the loader, and to set its default privileges, one has to be a member of it
     execute format('grant mail_ingest_loader to %I', current_user);
 end
@@ -30,6 +39,6 @@ $$;
 revoke create on schema public from public;
 
 create schema if not exists mail authorization mail_ingest_loader;
-grant usage on schema mail to mail_ingest_reader;
+grant usage on schema mail to mail_ingest_reader, mail_ingest_restricted_reader;
 grant select on all tables in schema mail to mail_ingest_reader;
 alter default privileges for role mail_ingest_loader in schema mail grant select on tables to mail_ingest_reader;

@@ -92,7 +92,7 @@ def _view(relation: Relation) -> dg.AssetsDefinition:
     def create(mail_ingest: MailIngest) -> dg.MaterializeResult[None]:
         with mail_ingest.engine() as engine:
             with engine.warehouse.open() as connection:
-                create_views(connection, [relation])
+                create_views(connection, [relation], engine.warehouse.dialect)
             counts = engine.queries.row_counts([relation.name])
         return dg.MaterializeResult(
             metadata={"dagster/row_count": counts[relation.name], "dagster/column_lineage": column_lineage(relation)}

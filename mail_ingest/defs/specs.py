@@ -190,7 +190,7 @@ def _relation_columns() -> Mapping[str, list[tuple[str, str]]]:
             columns = ", ".join(f"{column.name} {_SQL_TYPES[column.kind]}" for column in table.columns)
             connection.execute(f"create table {table_name(table)} ({columns}, _dlt_load_id text)")
         write_configuration(connection, DEFAULT, "duckdb")
-        create_views(connection, relations)
+        create_views(connection, relations, "duckdb")
         return {
             relation.name: [
                 (str(column[0]), _SHORT_TYPES.get(str(column[1]), str(column[1]).lower()))

@@ -22,6 +22,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mail_ingest.warehouse import row_security
 from mail_ingest.warehouse.configuration import Configuration, configuration_digests
 from mail_ingest.warehouse.connection import Connection
 from mail_ingest.warehouse.handing import Snapshots, readings, restricted
@@ -107,6 +108,8 @@ class _Run:
                 self._build_in_full(relation, digest)
             else:
                 self._renew(relation, loads.rows)
+        if row_security.is_made(self._connection, self._dialect):
+            row_security.secure_tables(self._connection, self._tables)
         remember_loads(self._connection, SCHEMA)
         return Build(tuple(self._full), self._changed)
 

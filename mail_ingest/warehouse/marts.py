@@ -29,7 +29,8 @@ from graphlib import TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
 
-from mail_ingest.warehouse.connection import Connection
+from mail_ingest.warehouse import row_security
+from mail_ingest.warehouse.connection import Connection, Dialect
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,15 @@ def load_relations() -> tuple[Relation, ...]:
     return tuple(relations[name] for name in order if name in relations)
 
 
-def create_views(connection: Connection, relations: Iterable[Relation]) -> None:
+def create_views(connection: Connection, relations: Iterable[Relation], dialect: Dialect) -> None:
     """Creates or replaces the relations as views, in the order given, with their comments."""
+    is_restricted = row_security.is_made(connection, dialect)
     for relation in relations:
         connection.execute(f"create schema if not exists {relation.schema}")
-        connection.execute(f"create or replace view {relation.name} as {relation.select}")
+        if is_restricted and relation.schema == "mail":
+            row_security.create_view(connection, relation)
+        else:
+            connection.execute(f"create or replace view {relation.name} as {relation.select}")
         comment(connection, relation, "view")
 
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from mail_ingest.warehouse import row_security
 from mail_ingest.warehouse.builds import AnalystTables
 from mail_ingest.warehouse.configuration import write_configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
@@ -64,7 +65,8 @@ def prepare_schema(
 
     Analyst tables whose definition changed are built anew in it, so that views and queries find the columns they name.
     """
-    digest = _digest(dialect, dataset, tables, analyst_tables)
+    is_restricted = row_security.is_wanted(connection, dialect)
+    digest = _digest(dialect, dataset, tables, analyst_tables, row_security.TEXT if is_restricted else "")
     connection.execute("create schema if not exists mail_ingest")
     connection.execute("create table if not exists mail_ingest.definitions (digest varchar not null)")
     if connection.execute("select 1 from mail_ingest.definitions where digest = ?", [digest]).fetchone():
@@ -88,13 +90,17 @@ def _prepare(
         for table in tables:
             _create_table(connection, dialect, dataset, table)
         write_configuration(connection, analyst_tables.configuration, dialect)
+        if row_security.is_wanted(connection, dialect):
+            row_security.make_grants(connection)
         views = [relation for relation in analyst_tables.relations if not relation.is_table]
         for view in reversed(views):
             _drop(connection, view.schema, view.short_name)
         # tables read staging views and other tables, and the views of the marts read all of them
-        create_views(connection, [view for view in views if view.schema != "mail"])
+        create_views(connection, [view for view in views if view.schema != "mail"], dialect)
         analyst_tables.build_within(connection)
-        create_views(connection, [view for view in views if view.schema == "mail"])
+        if row_security.is_made(connection, dialect):
+            row_security.secure_tables(connection, analyst_tables.relations, anew=True)
+        create_views(connection, [view for view in views if view.schema == "mail"], dialect)
         connection.execute("delete from mail_ingest.definitions")
         connection.execute("insert into mail_ingest.definitions values (?)", [digest])
         connection.execute("commit")
@@ -131,8 +137,10 @@ def _create_table(connection: Connection, dialect: Dialect, dataset: str, table:
     connection.execute(f"comment on column {name}._dlt_load_id is 'Load package that wrote the row.'")
 
 
-def _digest(dialect: Dialect, dataset: str, tables: Sequence[LandingTable], analyst_tables: AnalystTables) -> str:
-    parts = [dialect, dataset, analyst_tables.configuration.digest]
+def _digest(
+    dialect: Dialect, dataset: str, tables: Sequence[LandingTable], analyst_tables: AnalystTables, security: str
+) -> str:
+    parts = [dialect, dataset, analyst_tables.configuration.digest, security]
     for table in tables:
         parts += [table.name, table.description]
         parts += [f"{column.name} {column.kind} {column.description}" for column in table.columns]

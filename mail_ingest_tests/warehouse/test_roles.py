@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
+from collections.abc import Callable
 
 import psycopg2
 import psycopg2.errors
@@ -14,12 +13,11 @@ from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Mailbox
 from mail_ingest.warehouse.marts import sql_folder
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.postgres import execute, with_user
+from mail_ingest_tests.postgres import connected, execute
+from mail_ingest_tests.sql.databases import ADA, Database
 from mail_ingest_tests.truth import assert_true_to_gmail, sync
 
 pytestmark = pytest.mark.warehouses("postgres")
-
-_ROLES = ("mail_ingest_loader", "mail_ingest_reader")
 
 _NOT_FOR_READERS = (
     "select count(*) from gmail.messages",
@@ -33,23 +31,6 @@ _NOT_FOR_READERS = (
     "update mail_staging.labels set name = 'x'",
     "delete from gmail.messages",
 )
-
-
-@pytest.fixture
-def users(warehouse_url: str, postgres: str) -> Iterator[dict[str, str]]:
-    """URLs by role; the script was run twice, as its comment allows."""
-    existing = execute(postgres, "select rolname from pg_roles where rolname like 'mail_ingest_%er'")
-    if existing:
-        pytest.skip("the server has roles of these names, which are not the test's to drop")
-    script = (sql_folder() / "roles.postgres.sql").read_text()
-    execute(warehouse_url, script)
-    execute(warehouse_url, script)
-    for role in _ROLES:
-        execute(warehouse_url, f"alter role {role} login password 'of {role}'")
-    yield {role: with_user(warehouse_url, role, f"of {role}") for role in _ROLES}
-    owner = urlsplit(warehouse_url).username
-    for role in _ROLES:
-        execute(warehouse_url, f"reassign owned by {role} to {owner}", f"drop owned by {role}", f"drop role {role}")
 
 
 @pytest.fixture
@@ -100,3 +81,28 @@ def test_tables_that_are_made_later_can_be_read(loader: Engine, users: dict[str,
     execute(users["mail_ingest_loader"], "create table mail.later as select 1 as a")
 
     assert execute(users["mail_ingest_reader"], "select a from mail.later") == [(1,)]
+
+
+def test_a_restricted_role_that_comes_later_is_restricted_from_the_next_start_on(
+    users: dict[str, str], warehouse_url: str
+) -> None:
+    role = "mail_ingest_restricted_reader"
+    execute(warehouse_url, f"drop owned by {role}", f"drop role {role}")
+    count = "select count(*) from mail.messages"
+    with connected(users["mail_ingest_loader"]) as connection:
+        before = Database(connection, "postgres")
+        before.load(message_states=[before.state("m1")], accounts=[{"account_id": ADA}])
+        before.build()
+        assert before.rows("select 1 from pg_class where relrowsecurity") == []
+        assert "visible_accounts" not in before.rows("select pg_get_viewdef('mail.sync_history'::regclass)")[0][0]
+
+        execute(warehouse_url, (sql_folder() / "roles.postgres.sql").read_text())
+        execute(warehouse_url, f"alter role {role} login password 'of {role}'")
+        before.build()
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            execute(users[role], count)
+        before.prepare()
+        assert execute(users[role], count) == [(0,)]
+        connection.execute(f"insert into mail_config.grants values ('{role}', '{ADA}', null)")
+        assert execute(users[role], count) == [(1,)]
+    assert execute(users["mail_ingest_reader"], count) == [(1,)]
