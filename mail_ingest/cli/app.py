@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mail_ingest import __version__
-from mail_ingest.cli import accounts, keys, mending, querying, serving, syncing, verifying
+from mail_ingest.cli import accounts, keys, mending, querying, roles, serving, syncing, verifying
 from mail_ingest.cli.output import fail
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(accounts.app, name="account")
 app.add_typer(keys.app, name="key")
+app.add_typer(roles.app, name="role")
 app.command("sync")(syncing.sync)
 app.command("status")(syncing.status)
 app.command("query")(querying.query)

@@ -194,7 +194,7 @@ class Engine:
         if not self._has_built or any(run.changed_anything or run.is_recorded for run in runs):
             self.keep_analyst_tables()
         elif self.registry.states() != self._copied_states:
-            self._keeping(self._copy_account_states, "states of accounts")
+            self._keeping(self.copy_account_states, "states of accounts")
         return runs
 
     def build_analyst_tables(self, *, is_full: bool = False) -> Build:
@@ -211,7 +211,7 @@ class Engine:
         """
         if not self.warehouse.exists:
             return
-        self._keeping(self._copy_account_states, "states of accounts")
+        self._keeping(self.copy_account_states, "states of accounts")
         self._keeping(self._build_and_note, "analyst tables")
 
     def _build_and_note(self) -> None:
@@ -219,7 +219,8 @@ class Engine:
         self._has_built = True
         self._built_at = time.monotonic()
 
-    def _copy_account_states(self) -> None:
+    def copy_account_states(self) -> None:
+        """Brings state and group of every account to the warehouse, for people who ask it."""
         states = self.registry.states()
         copy_account_states(self.warehouse, states)
         self._copied_states = states

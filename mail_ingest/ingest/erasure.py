@@ -14,6 +14,7 @@ from mail_ingest.accounts import Account
 from mail_ingest.ingest.pipelines import content_pipelines, own_pipelines, state_pipeline
 from mail_ingest.sources.landing import STATE_SOURCE, landing_source
 from mail_ingest.sources.tables import LANDING_TABLES
+from mail_ingest.warehouse.grants import forget_account
 from mail_ingest.warehouse.spool import Spool
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _erase_rows(engine: Engine, account_id: str) -> int:
         for name in tables:
             engine.locks.check()
             connection.execute(f"delete from gmail.{name} where account_id = ?", [account_id])
+        forget_account(connection, engine.warehouse.dialect, account_id)
     return int(messages)
 
 

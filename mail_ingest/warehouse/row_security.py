@@ -46,17 +46,16 @@ create table if not exists mail_config.grants (
     check (account_id = lower(account_id))
 )
 """
-#: A view, because it reads with its owner's rights and still knows who asks.
-_VISIBLE_ACCOUNTS = """
-create or replace view mail_config.visible_accounts with (security_barrier) as
+#: Accounts granted to whoever asks, or to another: `who` is then the first parameter of pg_has_role, and a comma.
+VISIBLE_ACCOUNTS = """
 select account_id
 from mail_config.grants
-where account_id is not null and pg_has_role(role::oid, 'usage')
+where account_id is not null and pg_has_role({who}role::oid, 'usage')
 union
 select accounts.account_id
 from gmail.accounts
 inner join mail_config.grants on accounts.account_group = grants.account_group
-where pg_has_role(grants.role::oid, 'usage')
+where pg_has_role({who}grants.role::oid, 'usage')
 """
 _KEY = "(role, coalesce(account_id, ''), coalesce(account_group, ''))"
 _COMMENT = (
@@ -68,7 +67,8 @@ _MADE = (
     f"create unique index if not exists grants_key on mail_config.grants {_KEY}",
     "alter table mail_config.grants enable row level security",
     f"comment on table mail_config.grants is '{_COMMENT}'",
-    _VISIBLE_ACCOUNTS,
+    # a view, because it reads with its owner's rights and still knows who asks
+    f"create or replace view mail_config.visible_accounts with (security_barrier) as {VISIBLE_ACCOUNTS.format(who='')}",
     "comment on view mail_config.visible_accounts is 'One row per account that was granted to whoever asks.'",
     f"grant select on mail_config.visible_accounts to {ROLE}",
 )
@@ -80,7 +80,8 @@ def is_wanted(connection: Connection, dialect: str) -> bool:
     """Whether there is a role whose members are to be restricted."""
     if dialect != "postgres":
         return False
-    return connection.execute(f"select to_regrole('{ROLE}') is not null").fetchone() == (True,)
+    [there] = connection.execute(f"select to_regrole('{ROLE}') is not null").fetchone()
+    return bool(there)
 
 
 def is_made(connection: Connection, dialect: str) -> bool:
@@ -88,7 +89,8 @@ def is_made(connection: Connection, dialect: str) -> bool:
     if dialect != "postgres":
         return False
     asked = f"select to_regrole('{ROLE}') is not null and to_regclass('mail_config.visible_accounts') is not null"
-    return connection.execute(asked).fetchone() == (True,)
+    [there] = connection.execute(asked).fetchone()
+    return bool(there)
 
 
 def make_grants(connection: Connection) -> None:
