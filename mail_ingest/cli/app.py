@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mail_ingest import __version__
-from mail_ingest.cli import accounts, keys, mending, querying, roles, serving, syncing, verifying
+from mail_ingest.cli import accounts, exporting, keys, mending, querying, roles, serving, syncing, verifying
 from mail_ingest.cli.output import fail
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
@@ -34,6 +34,7 @@ app.add_typer(roles.app, name="role")
 app.command("sync")(syncing.sync)
 app.command("status")(syncing.status)
 app.command("query")(querying.query)
+app.command("export")(exporting.export)
 app.command("verify")(verifying.verify)
 app.command("retry")(mending.retry)
 app.command("reparse")(mending.reparse)

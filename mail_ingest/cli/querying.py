@@ -14,7 +14,7 @@ import typer
 from mail_ingest.cli.output import fail
 from mail_ingest.cli.syncing import Wait
 from mail_ingest.errors import ConfigError
-from mail_ingest.settings import load_settings
+from mail_ingest.settings import Settings, load_settings
 
 _FORMATS = ("table", "csv", "json", "parquet")
 #: A reader that kept a DuckDB file for longer is told so: a sync may have waited for it.
@@ -45,10 +45,15 @@ def query(
 
     settings = load_settings()
     with ask(settings, sql, wait_s=wait) as answer:
-        if settings.is_duckdb and answer.held_s > _LONG_S:
-            fail(f"the query had the warehouse open for {answer.held_s:.0f} s, in which no sync could load")
+        tell_of_holding(settings, answer.held_s, "query")
         with _opened(output) as target:
             WRITERS[form](answer, target)
+
+
+def tell_of_holding(settings: Settings, held_s: float, what: str) -> None:
+    """Says so where a reader had a DuckDB file open for long."""
+    if settings.is_duckdb and held_s > _LONG_S:
+        fail(f"the {what} had the warehouse open for {held_s:.0f} s, in which no sync could load")
 
 
 @contextmanager

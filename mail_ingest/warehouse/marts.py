@@ -11,12 +11,14 @@ A file holds one `select`; this module supplies the rest. The header is comment 
     -- updated from: mail_staging.message_states (thread_id, label_ids)
     -- index: account_id, internal_date desc; account_id, thread_id
     -- order: account_id, internal_date
+    -- text: subject, from_name, snippet, body_text
     -- column account_id: account that holds the message.
 
 and becomes the comments on the relation and its columns, its lineage in Dagster, its place in the order of creation, and
 what `builds` needs to keep it up to date. `changes from` names a relation as often as the `select` reads it, in the same
 order, each time with the columns that hold what the table changes by. `index` is for Postgres; `order` is how DuckDB stores the
-rows of a full build, which lets it pass over row groups of other accounts. The text is the same for DuckDB and Postgres.
+rows of a full build, which lets it pass over row groups of other accounts. `text` names the columns that copies may leave
+out. The text is the same for DuckDB and Postgres.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ class Relation:
     a value of these depend on the rows of `changes_from` with the same value, and on nothing else but small relations.
     `updated_from` is one of these, whose changes touch the named columns alone in rows that are there already.
     `changes_through` are small relations, of which a changed row renews what holds the same values. `append_only` are
-    landing tables whose vanished rows can be told in no other way than by building anew.
+    landing tables whose vanished rows can be told in no other way than by building anew. `texts` are columns that hold words
+    of mail, or names of people and files.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Relation:
     append_only: tuple[str, ...] = ()
     indexes: tuple[str, ...] = field(default=())
     order: str = ""
+    texts: tuple[str, ...] = ()
 
     @property
     def schema(self) -> str:
@@ -160,6 +164,7 @@ def _relation(path: Path) -> Relation:
         append_only=_list(fields.get("full when rows vanish from", "")),
         order=fields.get("order", ""),
         indexes=_list(fields.get("index", ""), ";"),
+        texts=_list(fields.get("text", "")),
     )
 
 

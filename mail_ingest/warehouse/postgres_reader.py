@@ -31,6 +31,7 @@ from mail_ingest.warehouse.reading import (
 from mail_ingest.warehouse.server import Server
 
 _SESSION = "-c TimeZone=UTC -c default_transaction_read_only=on"
+_ONE_STATE = "-c default_transaction_isolation=repeatable\\ read"
 #: Writing in a read-only transaction, and trying to leave it.
 _READ_ONLY = "25"
 _SYNTAX = "42601"
@@ -41,10 +42,12 @@ _MESSAGE = re.compile(r"ERROR:\s+([^\n]*)")
 
 
 class PostgresReader:
-    """The database that the settings name, on a connection of its own."""
+    """The database that the settings name, on a connection of its own. `one_state`: all queries in one transaction, which
+    sees what was there when the first of them began; otherwise each sees what is there when it begins."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, one_state: bool = False) -> None:
         self._server = Server(settings.warehouse)
+        self._one_state = one_state
         self._connection: Any = None
         self._cursor: Any = None
         self._opened_at = 0.0
@@ -62,11 +65,12 @@ class PostgresReader:
         with self._errors():
             if self._connection is None:
                 options = f"{self._server.parameters.get('options', '')} {_SESSION}".strip()
+                options += f" {_ONE_STATE}" if self._one_state else ""
                 self._connection = dbapi.connect(make_dsn(**{**self._server.parameters, "options": options}))
             else:
-                # each query sees what is there when it begins
                 self._cursor.close()
-                self._connection.rollback()
+                if not self._one_state:
+                    self._connection.rollback()
             self._cursor = self._execute(filled.strip().rstrip(";") + "\n")
             rows = self._cursor.fetch_record_batch()
         return rows.schema, self._taken(rows)

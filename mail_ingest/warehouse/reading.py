@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import IO, Any, NoReturn
 
 import pyarrow as pa
@@ -55,32 +55,45 @@ def ask(settings: Settings, sql: str, parameters: Sequence[Any] = (), *, wait_s:
     if not sql.strip():
         raise ConfigError("the query is empty; it takes one SQL statement, such as: select count(*) from mail.messages")
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY) as spool:
-        with _reader(settings, wait_s) as reader:
+        with closing(open_reader(settings, wait_s)) as reader:
             schema, row_count = _fill(spool, *reader.run(sql, parameters))
         yield Answer(spool, schema, row_count, reader.held_s)
 
 
-def _reader(settings: Settings, wait_s: float) -> AbstractContextManager[Any]:
+def open_reader(settings: Settings, wait_s: float, *, one_state: bool = False) -> Any:
+    """What answers queries, to be closed; nothing is opened before the first. `one_state`: all of them see what the first
+    saw, as they always do in a DuckDB file, which nobody loads into while it is read."""
     if settings.is_duckdb:
         from mail_ingest.warehouse.embedded_reader import DuckDBReader
 
-        return closing(DuckDBReader(settings, wait_s))
+        return DuckDBReader(settings, wait_s)
     from mail_ingest.warehouse.postgres_reader import PostgresReader
 
-    return closing(PostgresReader(settings))
+    return PostgresReader(settings, one_state=one_state)
 
 
 def _fill(spool: Any, found: pa.Schema, batches: Iterator[pa.RecordBatch]) -> tuple[pa.Schema, int]:
     if not len(found):
         refuse_several()
-    schema = _plain_schema(found)
+    schema, rows = plain(found, batches)
     row_count = 0
     with pa.ipc.new_stream(spool, schema) as writer:
-        for batch in batches:
-            columns = [_plain(column).cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        for batch in rows:
+            writer.write_batch(batch)
             row_count += batch.num_rows
     return schema, row_count
+
+
+def plain(found: pa.Schema, batches: Iterator[pa.RecordBatch]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """An answer in types that are the same on both databases."""
+    schema = _plain_schema(found)
+    return schema, (
+        pa.RecordBatch.from_arrays(
+            [_plain(column).cast(field.type) for column, field in zip(batch.columns, schema, strict=True)],
+            schema=schema,
+        )
+        for batch in batches
+    )
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:

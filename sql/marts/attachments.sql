@@ -2,6 +2,7 @@
 -- key: account_id, message_id, part_id
 -- reads: mail_staging.attachments, mail_staging.message_states
 -- refresh: view
+-- text: file_name
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column part_id: Gmail's path of the part.

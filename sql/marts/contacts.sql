@@ -4,6 +4,7 @@
 -- refresh: incremental
 -- changes by: account_id, address
 -- changes from: mail.recipients (account_id, contact_address)
+-- text: name, names
 -- column account_id: account whose contact it is.
 -- column address: address in lower case.
 -- column name: name seen most often beside the address; null where none was seen.

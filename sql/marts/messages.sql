@@ -7,6 +7,7 @@
 -- updated from: mail_staging.message_states (thread_id, label_ids, is_deleted, deleted_at, deleted_on, is_unread, is_starred, is_important, is_draft, is_sent, in_inbox, in_trash, in_spam, category, first_seen_at, changed_at)
 -- mirrors: mail_staging.message_states; mail_staging.messages where has_content
 -- index: account_id, internal_date desc; account_id, thread_id; account_id, received_on, is_sent, is_draft, has_content; account_id, deleted_on
+-- text: subject, from_name, snippet, body_text
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column thread_id: Gmail's id of the thread.

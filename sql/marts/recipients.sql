@@ -7,6 +7,7 @@
 -- mirrors: mail_staging.recipients
 -- index: account_id, contact_address, internal_date desc; account_id, message_id
 -- order: account_id, contact_address, internal_date
+-- text: name, group_name
 -- column account_id: account that holds the message.
 -- column message_id: Gmail's id of the message.
 -- column kind: from, sender, reply_to, to, cc or bcc.

@@ -5,6 +5,7 @@
 -- changes by: account_id, thread_id
 -- changes from: mail.messages
 -- index: account_id, last_message_at desc
+-- text: subject, normalized_subject
 -- column account_id: account that holds the thread.
 -- column thread_id: Gmail's id of the thread.
 -- column subject: subject of the oldest message whose content is stored.
