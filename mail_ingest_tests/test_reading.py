@@ -55,7 +55,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
 @pytest.mark.warehouses("duckdb", "postgres")
 def test_its_commands_run(synced: Engine, run: Run, tmp_path: Path) -> None:
     commands = [line for block in _blocks("sh") for line in block.splitlines()]
-    assert len(commands) == 4
+    assert len(commands) == 7
 
     for command in commands:
         done = run(sys.executable, "-m", "mail_ingest.cli", *shlex.split(command)[1:])
@@ -63,8 +63,12 @@ def test_its_commands_run(synced: Engine, run: Run, tmp_path: Path) -> None:
 
     assert len((tmp_path / "threads.csv").read_text().splitlines()) > 10
     with duckdb.connect() as connection:
-        counted = connection.execute("select count(*) from read_parquet(?)", [str(tmp_path / "messages.parquet")])
-        assert counted.fetchall() == [(60,)]
+        for parquet in ("messages.parquet", "ada/messages.parquet"):
+            counted = connection.execute("select count(*) from read_parquet(?)", [str(tmp_path / parquet)])
+            assert counted.fetchall() == [(60,)]
+    for copy in ("everything.duckdb", "counts.duckdb"):
+        with duckdb.connect(str(tmp_path / copy), read_only=True) as connection:
+            assert connection.execute("select count(*) from mail.messages").fetchall() == [(60,)]
 
 
 @pytest.mark.warehouses("duckdb", "postgres")
