@@ -59,7 +59,9 @@ def test_its_commands_run(synced: Engine, run: Run, tmp_path: Path) -> None:
 
     for command in commands:
         done = run(sys.executable, "-m", "mail_ingest.cli", *shlex.split(command)[1:])
-        assert (done.returncode, done.stderr) == (0, ""), command
+        # a machine that is slow has the file open for long, which is told
+        told = [line for line in done.stderr.splitlines() if "had the warehouse open" not in line]
+        assert (done.returncode, told) == (0, []), command
 
     assert len((tmp_path / "threads.csv").read_text().splitlines()) > 10
     with duckdb.connect() as connection:
