@@ -271,7 +271,7 @@ def _options(sync: Sync) -> SyncOptions:
         case "full":
             return SyncOptions(mode="full")
         case "month":
-            return SyncOptions(months=(MONTHS[sync.month % len(MONTHS)],))
+            return SyncOptions(partitions=(MONTHS[sync.month % len(MONTHS)],))
         case "limited":
             return SyncOptions(max_messages=2)
         case "states":
