@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mail_ingest import __version__
-from mail_ingest.cli import accounts, keys, mending, querying, serving, syncing, verifying
+from mail_ingest.cli import accounts, backfilling, keys, mending, querying, serving, syncing, verifying
 from mail_ingest.cli.output import fail
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(accounts.app, name="account")
 app.add_typer(keys.app, name="key")
 app.command("sync")(syncing.sync)
+app.command("backfill")(backfilling.backfill)
 app.command("status")(syncing.status)
 app.command("query")(querying.query)
 app.command("verify")(verifying.verify)
