@@ -6,6 +6,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
+from mail_ingest.defs.estimating import price_metadata
 from mail_ingest.defs.outcomes import markdown_table, raise_for_failures
 from mail_ingest.defs.partitions import content_partitions
 from mail_ingest.defs.resources import MailIngest
@@ -24,6 +25,7 @@ from mail_ingest.defs.syncing import (
 from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.backlog import partition_backlog, partitions_with_new_content
 from mail_ingest.ingest.engine import Engine
+from mail_ingest.ingest.estimating import estimate_backfill
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import MESSAGE_STATES, MESSAGES, STATE_TABLES
 
@@ -33,8 +35,9 @@ _ABOUT_STATE = (
     "no content, which is nearly free in quota units."
 )
 _ABOUT_CONTENT = (
-    "Kept current by the job `sync`. Materializing months buys the content that is missing in them, newest first: 20 quota "
-    "units a message, 300 messages a minute and mailbox, never twice. All tables of the group are filled together."
+    "Kept current by the job `sync`. Materializing partitions buys the content that is missing in them, newest first: 20 "
+    "quota units a message, 300 messages a minute and mailbox, never twice. All tables of the group are filled together. The "
+    "job `estimate_backfill` tells the price beforehand."
 )
 _MESSAGES_KEY = asset_key(table_name(MESSAGES))
 
@@ -115,7 +118,7 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=CONTENT_POOL,
         retry_policy=retry_policy,
-        description="Buys the content of the selected months, newest first: 20 quota units a message, never twice.",
+        description="Buys the content of the selected partitions, newest first: 20 quota units a message, never twice.",
     )
     def mailbox_content(
         context: dg.AssetExecutionContext, config: ContentConfig, mail_ingest: MailIngest
@@ -132,13 +135,18 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
                     yield dg.AssetMaterialization(key, metadata=metadata)
             left = partition_backlog(engine, runs, partitions)
             reached = _reached(engine, runs, partitions, left)
+            accounts = [
+                account for account in engine.registry.list() if account.account_id in {r.account_id for r in runs}
+            ]
+            prices = estimate_backfill(engine, accounts, partitions).partitions
+            about = {partition: price_metadata(price) for partition, price in prices.items()}
             if reached == partitions:
-                for key, partition, metadata in content_metadata(engine, about_run, partitions):
+                for key, partition, metadata in content_metadata(engine, about_run, partitions, about):
                     context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
                 for table in CONTENT_TABLES:
                     yield dg.MaterializeResult(asset_key=asset_key(table_name(table)))
             else:
-                for key, partition, metadata in content_metadata(engine, about_run, reached):
+                for key, partition, metadata in content_metadata(engine, about_run, reached, about):
                     yield dg.AssetMaterialization(key, partition=partition, metadata=metadata)
             yield _months_are_complete(runs, partitions, left)
         raise_for_failures(runs)

@@ -85,11 +85,12 @@ def state_metadata(engine: Engine, about_run: Metadata) -> Iterator[tuple[dg.Ass
 
 
 def content_metadata(
-    engine: Engine, about_run: Metadata, partitions: Sequence[str]
+    engine: Engine, about_run: Metadata, partitions: Sequence[str], about: Mapping[str, Metadata] | None = None
 ) -> Iterator[tuple[dg.AssetKey, str, Metadata]]:
     """Metadata of each content table's and partition's materialization, oldest partition first.
 
-    What the run did is told once, with the messages of the newest partition: a long range is a thousand events.
+    What the run did is told once, with the messages of the newest partition: a long range is a thousand events. `about`
+    has more to tell of the messages of each partition.
     """
     counts = engine.queries.row_counts([table_name(table) for table in CONTENT_TABLES])
     stored = stored_by_partition(engine)
@@ -100,6 +101,7 @@ def content_metadata(
             }
             if table is MESSAGES:
                 metadata["dagster/partition_row_count"] = dg.MetadataValue.int(stored.get(partition, 0))
+                metadata |= (about or {}).get(partition, {})
                 if partition == max(partitions):
                     metadata |= about_run
             yield asset_key(table_name(table)), partition, metadata
