@@ -151,10 +151,13 @@ class Engine:
         return due, [account for account in self.registry.list(groups=groups) if account.account_id not in names]
 
     def check_warehouse(self) -> None:
-        """Opens the warehouse once, so that what is wrong with it is said before any account is started.
+        """Opens the warehouse once, so that what is wrong with it, or with whose it and the control database are, is said
+        before any account is started.
 
-        Raises ConfigError where it is no warehouse or cannot be opened, BusyError where others keep it.
+        Raises ConfigError where it is no warehouse or cannot be opened, or where either belongs to another deployment;
+        BusyError where others keep it.
         """
+        self.registry.check_deployment()
         try:
             with self.warehouse.open():
                 return

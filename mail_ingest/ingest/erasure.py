@@ -36,6 +36,7 @@ def erase_account(engine: Engine, address: str) -> Erased:
     Raises ConfigError for an account that was never registered, WarehouseError where something could not be erased; what
     is left then is erased by the next call.
     """
+    engine.registry.check_deployment()
     account = engine.registry.find(address)
     account_id = account.account_id
     with engine.locks.hold(f"account:{account_id}"), engine.locks.hold(f"content:{account_id}"):
