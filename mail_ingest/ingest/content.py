@@ -6,7 +6,7 @@ Bytes reach the archive before their rows are loaded, so a process killed in bet
 that no stored message points into are adopted by the next drain. A failed fetch stays in the backlog, with its attempts
 and its next try in `fetch_failures` (see `failures`); a package holds either messages that never failed, or such that
 did, or dead letters, in this order, so that nothing waits for what fails. The account's content lock is let go after
-every package.
+every package, to whoever waits for it: a sync of new mail does not wait for the whole of a long backfill.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ PACKAGE_SECONDS = 300.0
 #: Packages between two tidy-ups of the warehouse file (see `Warehouse.merge_row_groups`), which take seconds each.
 TIDY_PACKAGES = 20
 
-#: Whoever waits for the lock asks for it every 50 ms: a sync of new mail must not wait for the whole of a long backfill.
-TURN_S = 0.1
+#: Seconds that a drain waits for its next turn, once it has begun: another process may buy two packages in between.
+NEXT_TURN_S = 2 * PACKAGE_SECONDS
 #: What `Queries.backlog` ranks last.
 _DEAD = 2
 
@@ -125,7 +125,6 @@ class ContentDrain:
                 self._on_package()
                 if self._packages % TIDY_PACKAGES == 0:
                     self._merge_row_groups()
-                time.sleep(TURN_S)
             if self._packages % TIDY_PACKAGES > 1:
                 self._merge_row_groups()
 
@@ -136,7 +135,8 @@ class ContentDrain:
 
     def _one_package(self) -> bool:
         """Fetches and loads one package; whether there may be more."""
-        with self._locks.hold(f"content:{self._account_id}"):
+        wait_s = max(self._locks.wait_s, NEXT_TURN_S) if self._packages else None
+        with self._locks.hold_in_turn(f"content:{self._account_id}", wait_s=wait_s):
             if self._attempted == 0:
                 self._archive.remove_unfinished(self._account_id)
                 self._adopt()

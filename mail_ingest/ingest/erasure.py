@@ -39,7 +39,7 @@ def erase_account(engine: Engine, address: str) -> Erased:
     engine.registry.check_deployment()
     account = engine.registry.find(address)
     account_id = account.account_id
-    with engine.locks.hold(f"account:{account_id}"), engine.locks.hold(f"content:{account_id}"):
+    with engine.locks.hold(f"account:{account_id}"), engine.locks.hold_in_turn(f"content:{account_id}"):
         if engine.warehouse.exists:
             engine.check_warehouse()
         if account.state != "removed":

@@ -82,7 +82,6 @@ class Machine:
 
     def __enter__(self) -> Self:
         for owner, name, value in (
-            (content, "TURN_S", 0.0),
             (content, "PACKAGE_MESSAGES", 5),
             (packs, "PACK_MESSAGES", 2),
             (packages, "PART_ROWS", self._conditions.part_rows),
