@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -167,54 +166,41 @@ def test_backfills_over_graphql_go_newest_first_and_keep_no_sync_waiting(
 
 
 def _launch_backfill(url: str, partitions: list[str]) -> str:
-    keys = [{"path": key.split("/")} for key in CONTENT]
     answer = ask(
         url,
-        "mutation { launchPartitionBackfill(backfillParams: {assetSelection: %s, partitionNames: %s}) "
-        "{ __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"
-        % (_literal(keys), json.dumps(partitions)),
+        "mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) "
+        "{ __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
+        params={"assetSelection": [{"path": key.split("/")} for key in CONTENT], "partitionNames": partitions},
     )["launchPartitionBackfill"]
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
     return str(answer["backfillId"])
 
 
 def _launch_sync(url: str) -> str:
+    job = {"repositoryLocationName": "mail_ingest", "repositoryName": "__repository__", "jobName": "sync"}
     answer = ask(
         url,
-        "mutation { launchRun(executionParams: {selector: {repositoryLocationName: "
-        '"mail_ingest", repositoryName: "__repository__", jobName: "sync"}, runConfigData: '
-        "{ops: {sync_accounts: {config: {max_messages: 0}}}}}) "
+        "mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) "
         "{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
+        params={"selector": job, "runConfigData": {"ops": {"sync_accounts": {"config": {"max_messages": 0}}}}},
     )["launchRun"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
     return str(answer["run"]["runId"])
 
 
-def _literal(keys: list[dict[str, list[str]]]) -> str:
-    """A list of objects as GraphQL writes them: names without quotes."""
-    return json.dumps(keys).replace('"path"', "path")
-
-
 def _wait_for_run(url: str, run_id: str, status: str) -> None:
-    deadline = time.monotonic() + 240
-    while True:
-        found = ask(url, '{ runOrError(runId: "%s") { ... on Run { status } } }' % run_id)["runOrError"]["status"]
-        if found in (status, "SUCCESS"):
-            return
-        assert found not in ("FAILURE", "CANCELED"), found
-        assert time.monotonic() < deadline, f"the run is {found}"
-        time.sleep(0.5)
+    query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+    _wait_for(lambda: str(ask(url, query, id=run_id)["runOrError"]["status"]), {status, "SUCCESS"})
 
 
 def _wait_for_backfill(url: str, backfill_id: str) -> None:
+    query = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+    _wait_for(lambda: str(ask(url, query, id=backfill_id)["partitionBackfillOrError"]["status"]), {"COMPLETED_SUCCESS"})
+
+
+def _wait_for(status: Callable[[], str], wanted: set[str]) -> None:
     deadline = time.monotonic() + 240
-    while True:
-        answer = ask(
-            url, '{ partitionBackfillOrError(backfillId: "%s") { ... on PartitionBackfill { status } } }' % backfill_id
-        )
-        status = answer["partitionBackfillOrError"]["status"]
-        if status == "COMPLETED_SUCCESS":
-            return
-        assert status in ("REQUESTED", "COMPLETED"), status
-        assert time.monotonic() < deadline, f"the backfill is {status}"
+    while (found := status()) not in wanted:
+        assert not found.startswith(("FAIL", "CANCEL", "COMPLETED_FAILED")), found
+        assert time.monotonic() < deadline, f"it is {found}"
         time.sleep(0.5)
