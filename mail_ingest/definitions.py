@@ -7,6 +7,7 @@ import dagster as dg
 from mail_ingest.defs.analyst import analyst_assets
 from mail_ingest.defs.checks import audit_check, warehouse_checks
 from mail_ingest.defs.discovery import daily_discovery, discovery_job
+from mail_ingest.defs.estimating import estimate_job
 from mail_ingest.defs.jobs import analyst_job, audit_job, hourly_sync, nightly_audit, nightly_checks, sync_job
 from mail_ingest.defs.landing import landing_assets
 from mail_ingest.defs.resources import MailIngest
@@ -23,7 +24,7 @@ def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.Re
     return dg.Definitions(
         assets=[*landing_assets(settings, retry_policy), *analyst_assets()],
         asset_checks=[*checks, auditing],
-        jobs=[sync, analyst_tables, audit, discovery],
+        jobs=[sync, analyst_tables, audit, discovery, estimate_job(settings)],
         schedules=[
             hourly_sync(settings, sync),
             nightly_checks(settings, analyst_tables),

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mail_ingest.errors import ConfigError
+
+PartitionKind = Literal["month", "day"]
 
 GMAIL_URL = "https://gmail.googleapis.com"
 SECRETS_URL = "https://secretmanager.googleapis.com"
@@ -39,8 +42,10 @@ class Settings:
     env: str = "local"
     key: str = field(default="", repr=False)
     quota_share: float = 0.8
+    backfill_share: float = 0.6
     max_in_flight: int = 10
     content_start: str = "2004-04"
+    partitions: PartitionKind = "month"
     business_hours: str = "Mon-Fri 09:00-17:00 UTC"
     internal_domains: tuple[str, ...] = ()
     secrets_url: str = SECRETS_URL
@@ -122,8 +127,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         env=env.get("MAIL_INGEST_ENV") or "local",
         key=env.get("MAIL_INGEST_KEY") or "",
         quota_share=_number("MAIL_INGEST_QUOTA_SHARE", env.get("MAIL_INGEST_QUOTA_SHARE") or "0.8", 0.01, 1.0),
+        backfill_share=_number("MAIL_INGEST_BACKFILL_SHARE", env.get("MAIL_INGEST_BACKFILL_SHARE") or "0.6", 0.01, 1.0),
         max_in_flight=int(_number("MAIL_INGEST_MAX_IN_FLIGHT", env.get("MAIL_INGEST_MAX_IN_FLIGHT") or "10", 1, 100)),
         content_start=_month("MAIL_INGEST_CONTENT_START", env.get("MAIL_INGEST_CONTENT_START") or "2004-04"),
+        partitions=_partitions(env.get("MAIL_INGEST_PARTITIONS") or "month"),
         business_hours=_business_hours(env.get("MAIL_INGEST_BUSINESS_HOURS") or "Mon-Fri 09:00-17:00 UTC"),
         internal_domains=_domains(env.get("MAIL_INGEST_INTERNAL_DOMAINS") or ""),
         secrets_url=_http_url("MAIL_INGEST_SECRETS_URL", env.get("MAIL_INGEST_SECRETS_URL") or SECRETS_URL),
@@ -205,6 +212,13 @@ def _month(name: str, value: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value):
         raise ConfigError(f"{name} is {value!r}; it takes a month such as 2004-04")
     return value
+
+
+def _partitions(value: str) -> PartitionKind:
+    for kind in get_args(PartitionKind):
+        if kind == value:
+            return cast("PartitionKind", kind)
+    raise ConfigError(f"MAIL_INGEST_PARTITIONS is {value!r}; it takes one of {', '.join(get_args(PartitionKind))}")
 
 
 def _business_hours(value: str) -> str:

@@ -22,16 +22,20 @@ _MIGRATION_LOCK = 0x6D61696C  # any fixed number; it names the advisory lock
 _BUSY_TIMEOUT_MS = 30_000
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, env: str | None = None) -> Engine:
     """An engine on a database whose schema is current. Makes the SQLite file (mode 0600) and its folder where they
     are missing.
 
-    Raises ConfigError where the URL cannot be used, naming it without its password.
+    Raises ConfigError where the URL cannot be used, naming it without its password, and where an older schema belongs to
+    another deployment than `env`, which is its owner's to bring forward.
     """
     parsed = _parse(url)
     try:
         engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgres(parsed)
-        if _version(engine) != SCHEMA_VERSION:
+        version = _version(engine)
+        if version != SCHEMA_VERSION:
+            if version is not None and env is not None:
+                _check_owner(engine, env)
             _migrate(engine)
     except (SQLAlchemyError, OSError) as error:
         raise ConfigError(
@@ -100,6 +104,21 @@ def _version(engine: Engine) -> str | None:
         if not engine.dialect.has_table(connection, "control_version"):
             return None
         return connection.execute(text("select version_num from control_version")).scalar()
+
+
+def _check_owner(engine: Engine, env: str) -> None:
+    with engine.connect() as connection:
+        owner = connection.execute(text("select name from deployment")).scalar()
+    if owner is not None and owner != env:
+        raise of_another_deployment(str(owner), env)
+
+
+def of_another_deployment(owner: str, env: str) -> ConfigError:
+    """What is said where the database belongs to another deployment than the process."""
+    return ConfigError(
+        f"the control database belongs to the deployment {owner!r}, and MAIL_INGEST_ENV is {env!r}; nothing was written. "
+        "Use that name, or another database"
+    )
 
 
 def _migrate(engine: Engine) -> None:

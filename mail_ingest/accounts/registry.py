@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
-from mail_ingest.accounts.database import open_database
+from mail_ingest.accounts.database import of_another_deployment, open_database
 from mail_ingest.accounts.references import References
 from mail_ingest.accounts.rotation import Rotation, hold_keys, keys_in_use, rotate
 from mail_ingest.accounts.sealing import Sealer
@@ -300,6 +300,10 @@ class Registry:
         """How many credentials each key has sealed, by key id."""
         return keys_in_use(self._reading())
 
+    def check_deployment(self) -> None:
+        """Raises ConfigError where the database belongs to another deployment: said before anything is started or erased."""
+        self._writing()
+
     def close(self) -> None:
         """Lets the database connections go; the next call opens them again."""
         with self._lock:
@@ -326,7 +330,7 @@ class Registry:
     def _reading(self) -> Engine:
         with self._lock:
             if self._engine is None:
-                self._engine = open_database(self._settings.control)
+                self._engine = open_database(self._settings.control, self._settings.env)
             return self._engine
 
     def _writing(self) -> Engine:
@@ -336,10 +340,7 @@ class Registry:
             ours = self._settings.env
             owner = _owner(engine, ours, self._now())
             if owner != ours:
-                raise ConfigError(
-                    f"the control database belongs to the deployment {owner!r}, and MAIL_INGEST_ENV is {ours!r}; "
-                    "use that name, or another database"
-                )
+                raise of_another_deployment(owner, ours)
             self._is_ours = True
         return engine
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mail_ingest import __version__
-from mail_ingest.cli import accounts, exporting, keys, mending, querying, roles, serving, syncing, verifying
+from mail_ingest.cli import accounts, backfilling, exporting, keys, mending, querying, roles, serving, syncing, verifying
 from mail_ingest.cli.output import fail
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
@@ -32,6 +32,7 @@ app.add_typer(accounts.app, name="account")
 app.add_typer(keys.app, name="key")
 app.add_typer(roles.app, name="role")
 app.command("sync")(syncing.sync)
+app.command("backfill")(backfilling.backfill)
 app.command("status")(syncing.status)
 app.command("query")(querying.query)
 app.command("export")(exporting.export)

@@ -73,34 +73,50 @@ def sync(
     )
     if accept_shrink and not addresses:
         raise ConfigError("--accept-shrink is for mailboxes that somebody has looked at: name them")
+    accounts, skipped = choose_accounts(engine, addresses, groups, as_json=as_json)
+    runs = run_and_report(engine, accounts, options, as_json=as_json)
+    if as_json:
+        print_json(runs_as_json(runs, skipped))
+    raise typer.Exit(exit_code(runs))
+
+
+def choose_accounts(
+    engine: Engine, addresses: list[str] | None, groups: list[str] | None, *, as_json: bool
+) -> tuple[list[Account], list[Account]]:
+    """The accounts to sync now, and those that are left alone, which are told unless JSON is wanted."""
     accounts, skipped = engine.due(addresses or [], groups or [])
     if not accounts and not skipped:
         raise ConfigError("there is no account to sync; `mail-ingest account add` registers one")
     if not as_json:
         for account in skipped:
             say(f"{account.account_id}: skipped, {why_skipped(account)}")
+    return accounts, skipped
+
+
+def run_and_report(engine: Engine, accounts: list[Account], options: SyncOptions, *, as_json: bool) -> list[SyncRun]:
+    """Syncs accounts, with progress and a line for each unless JSON is wanted."""
     engine.check_warehouse()
     with ProgressReport(live=False if as_json else None) as progress:
-        runs = engine.sync(
+        return engine.sync(
             accounts, options, on_progress=progress, on_done=lambda run: None if as_json else report(run)
         )
-    if as_json:
-        print_json(
+
+
+def runs_as_json(runs: list[SyncRun], skipped: list[Account]) -> dict[str, object]:
+    """What a sync tells scripts: its runs, the accounts that were left alone, and the units spent."""
+    return {
+        "runs": [run.as_json() for run in runs],
+        "skipped": [
             {
-                "runs": [run.as_json() for run in runs],
-                "skipped": [
-                    {
-                        "account_id": account.account_id,
-                        "state": account.state,
-                        "reason": account.state_reason,
-                        "next_due_at": account.next_due_at,
-                    }
-                    for account in skipped
-                ],
-                "units": sum(run.spent.total().units for run in runs),
+                "account_id": account.account_id,
+                "state": account.state,
+                "reason": account.state_reason,
+                "next_due_at": account.next_due_at,
             }
-        )
-    raise typer.Exit(exit_code(runs))
+            for account in skipped
+        ],
+        "units": sum(run.spent.total().units for run in runs),
+    }
 
 
 def open_engine(wait_s: float) -> Engine:

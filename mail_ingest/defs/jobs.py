@@ -20,7 +20,7 @@ from mail_ingest.defs.syncing import (
     triggered_by,
 )
 from mail_ingest.ingest import SyncOptions, SyncRun
-from mail_ingest.ingest.backlog import completed_months, months_with_new_content
+from mail_ingest.ingest.backlog import completed_partitions, partitions_with_new_content
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import MESSAGES
@@ -36,6 +36,11 @@ _UNFINISHED = [
 TURN_TAG = "mail_ingest/turn"
 #: A first sync takes hours; ended after this time it goes on with the next one, and nothing is bought twice.
 _MAX_RUNTIME_S = 6 * 3600
+
+
+#: Partitions that a sync reports at most, the newest ones: an event costs 10 ms and 5 KB, and a mailbox has thousands of
+#: days. The rest is reported by the syncs that follow.
+_PARTITIONS_TOLD = 400
 
 
 class SyncConfig(dg.Config):
@@ -94,14 +99,14 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
 def _materializations(
     engine: Engine, runs: Sequence[SyncRun], about_run: Metadata, instance: dg.DagsterInstance
 ) -> Iterator[dg.AssetMaterialization]:
-    """The state tables, and the months that are complete now and got content by this sync or were not known to be."""
+    """The state tables, and the partitions that are complete now and got content by this sync or were not known to be."""
     for key, metadata in state_metadata(engine, about_run):
         yield dg.AssetMaterialization(key, metadata=metadata)
-    got_content = months_with_new_content(engine, runs)
+    got_content = partitions_with_new_content(engine, runs)
     reported = instance.get_materialized_partitions(asset_key(table_name(MESSAGES)))
-    months = [month for month in completed_months(engine, runs) if month in got_content or month not in reported]
-    for key, month, metadata in content_metadata(engine, about_run, months):
-        yield dg.AssetMaterialization(key, partition=month, metadata=metadata)
+    news = [each for each in completed_partitions(engine, runs) if each in got_content or each not in reported]
+    for key, partition, metadata in content_metadata(engine, about_run, news[:_PARTITIONS_TOLD]):
+        yield dg.AssetMaterialization(key, partition=partition, metadata=metadata)
 
 
 def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-untyped-def]  # Dagster exports no name for it

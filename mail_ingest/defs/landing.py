@@ -6,8 +6,9 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
+from mail_ingest.defs.estimating import price_metadata
 from mail_ingest.defs.outcomes import markdown_table, raise_for_failures
-from mail_ingest.defs.partitions import month_partitions
+from mail_ingest.defs.partitions import content_partitions
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.specs import CONTENT_GROUP, STATE_FRESHNESS, STATE_GROUP, asset_key, landing_spec, table_name
 from mail_ingest.defs.syncing import (
@@ -22,8 +23,9 @@ from mail_ingest.defs.syncing import (
     triggered_by,
 )
 from mail_ingest.ingest import SyncOptions, SyncRun
-from mail_ingest.ingest.backlog import month_backlog, months_with_new_content
+from mail_ingest.ingest.backlog import partition_backlog, partitions_with_new_content
 from mail_ingest.ingest.engine import Engine
+from mail_ingest.ingest.estimating import estimate_backfill
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import MESSAGE_STATES, MESSAGES, STATE_TABLES
 
@@ -33,8 +35,9 @@ _ABOUT_STATE = (
     "no content, which is nearly free in quota units."
 )
 _ABOUT_CONTENT = (
-    "Kept current by the job `sync`. Materializing months buys the content that is missing in them, newest first: 20 quota "
-    "units a message, 300 messages a minute and mailbox, never twice. All tables of the group are filled together."
+    "Kept current by the job `sync`. Materializing partitions buys the content that is missing in them, newest first: 20 "
+    "quota units a message, 300 messages a minute and mailbox, never twice. All tables of the group are filled together. The "
+    "job `estimate_backfill` tells the price beforehand."
 )
 _MESSAGES_KEY = asset_key(table_name(MESSAGES))
 
@@ -60,7 +63,7 @@ class ContentConfig(dg.Config):
 
 def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.AssetsDefinition]:
     """The two assets that read Gmail. Building them reads nothing."""
-    months = month_partitions(settings)
+    partitions = content_partitions(settings)
 
     @dg.multi_asset(
         name="mailbox_state",
@@ -97,8 +100,8 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
                 group=CONTENT_GROUP,
                 about=_ABOUT_CONTENT,
                 deps=[MESSAGE_STATES],
-                partitions_def=months,
-                skippable=True,  # a run that reached only some of its months reports these one by one
+                partitions_def=partitions,
+                skippable=True,  # a run that reached only some of its partitions reports these one by one
             )
             for table in CONTENT_TABLES
         ],
@@ -107,7 +110,7 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
                 MONTHS_COMPLETE,
                 asset=_MESSAGES_KEY,
                 description=(
-                    "Catches messages of the run's months and accounts that have no content yet, and months for which an "
+                    "Catches messages of the run's partitions and accounts that have no content yet, and partitions for which an "
                     "account could not be asked."
                 ),
             )
@@ -115,14 +118,14 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=CONTENT_POOL,
         retry_policy=retry_policy,
-        description="Buys the content of the selected months, newest first: 20 quota units a message, never twice.",
+        description="Buys the content of the selected partitions, newest first: 20 quota units a message, never twice.",
     )
     def mailbox_content(
         context: dg.AssetExecutionContext, config: ContentConfig, mail_ingest: MailIngest
     ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        months = sorted(context.partition_keys, reverse=True)
+        partitions = sorted(context.partition_keys, reverse=True)
         options = SyncOptions(
-            months=tuple(months), max_messages=config.max_messages, triggered_by=triggered_by(context.run)
+            partitions=tuple(partitions), max_messages=config.max_messages, triggered_by=triggered_by(context.run)
         )
         with mail_ingest.engine() as engine:
             runs = sync(engine, config.accounts, options, context.log)
@@ -130,43 +133,50 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
             if changed_states(runs):
                 for key, metadata in state_metadata(engine, about_run):
                     yield dg.AssetMaterialization(key, metadata=metadata)
-            left = month_backlog(engine, runs, months)
-            reached = _reached(engine, runs, months, left)
-            if reached == months:
-                for key, month, metadata in content_metadata(engine, about_run, months):
-                    context.add_asset_metadata(metadata, asset_key=key, partition_key=month)
+            left = partition_backlog(engine, runs, partitions)
+            reached = _reached(engine, runs, partitions, left)
+            accounts = [
+                account for account in engine.registry.list() if account.account_id in {r.account_id for r in runs}
+            ]
+            prices = estimate_backfill(engine, accounts, partitions).partitions
+            about = {partition: price_metadata(price) for partition, price in prices.items()}
+            if reached == partitions:
+                for key, partition, metadata in content_metadata(engine, about_run, partitions, about):
+                    context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
                 for table in CONTENT_TABLES:
                     yield dg.MaterializeResult(asset_key=asset_key(table_name(table)))
             else:
-                for key, month, metadata in content_metadata(engine, about_run, reached):
-                    yield dg.AssetMaterialization(key, partition=month, metadata=metadata)
-            yield _months_are_complete(runs, months, left)
+                for key, partition, metadata in content_metadata(engine, about_run, reached, about):
+                    yield dg.AssetMaterialization(key, partition=partition, metadata=metadata)
+            yield _months_are_complete(runs, partitions, left)
         raise_for_failures(runs)
 
     return [mailbox_state, mailbox_content]
 
 
 def _reached(
-    engine: Engine, runs: Sequence[SyncRun], months: Sequence[str], left: Mapping[tuple[str, str], int | None]
+    engine: Engine, runs: Sequence[SyncRun], partitions: Sequence[str], left: Mapping[tuple[str, str], int | None]
 ) -> list[str]:
-    """Months that got content or lack none: all as a rule, fewer where the limit or the quota ended the run, none where
-    every account failed before."""
-    listed = {month for run in runs for month in run.months_listed}
-    incomplete = {month for (_, month), count in left.items() if count}
-    reached = (listed - incomplete) | months_with_new_content(engine, runs)
-    return [month for month in months if month in reached]
+    """Partitions that got content or lack none: all as a rule, fewer where the limit or the quota ended the run, none
+    where every account failed before."""
+    listed = {partition for run in runs for partition in run.partitions_listed}
+    incomplete = {partition for (_, partition), count in left.items() if count}
+    reached = (listed - incomplete) | partitions_with_new_content(engine, runs)
+    return [partition for partition in partitions if partition in reached]
 
 
 def _months_are_complete(
-    runs: Sequence[SyncRun], months: Sequence[str], left: Mapping[tuple[str, str], int | None]
+    runs: Sequence[SyncRun], partitions: Sequence[str], left: Mapping[tuple[str, str], int | None]
 ) -> dg.AssetCheckResult:
-    rows = [(account, month, "not asked" if count is None else count) for (account, month), count in left.items()]
+    rows = [
+        (account, partition, "not asked" if count is None else count) for (account, partition), count in left.items()
+    ]
     return dg.AssetCheckResult(
         check_name=MONTHS_COMPLETE,
         asset_key=_MESSAGES_KEY,
         passed=not left,
         metadata={
-            "months": f"{months[-1]} to {months[0]}" if len(months) > 1 else months[0],
+            "months": f"{partitions[-1]} to {partitions[0]}" if len(partitions) > 1 else partitions[0],
             "accounts": len(runs),
             "messages_without_content": sum(count or 0 for count in left.values()),
             "not_asked": sum(count is None for count in left.values()),

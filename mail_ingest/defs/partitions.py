@@ -1,4 +1,4 @@
-"""Months of internal date, in UTC: the partitions of content. Outliers belong to the first and the running month."""
+"""Months or days of internal date, in UTC: the partitions of content. Outliers belong to the first and the running one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import dagster as dg
 from mail_ingest.settings import Settings
 
 
-def month_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
-    """Months from the configured first one to the running one, which Dagster leaves out unless told otherwise."""
+def content_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
+    """From the configured first month to the running month or day, which Dagster leaves out unless told otherwise."""
+    if settings.partitions == "day":
+        start = f"{settings.content_start}-01"
+        return dg.DailyPartitionsDefinition(start_date=start, fmt="%Y-%m-%d", end_offset=1, timezone="UTC")
     return dg.MonthlyPartitionsDefinition(start_date=settings.content_start, fmt="%Y-%m", end_offset=1, timezone="UTC")

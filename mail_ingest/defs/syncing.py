@@ -12,7 +12,7 @@ from mail_ingest.defs.outcomes import SyncLog, summary
 from mail_ingest.defs.specs import asset_key, table_name
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
-from mail_ingest.ingest.backlog import backlog_left, stored_by_month
+from mail_ingest.ingest.backlog import backlog_left, stored_by_partition
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.ingest.run import why_skipped
 from mail_ingest.sources.tables import CONTENT_TABLES as TABLES_OF_CONTENT_LOADS
@@ -59,7 +59,7 @@ def sync(
 
 
 def _not_asked(engine: Engine, account: Account, options: SyncOptions) -> SyncRun:
-    """Stands for an account whose time has not come: months are not complete without it."""
+    """Stands for an account whose time has not come: its partitions are not complete without it."""
     run = SyncRun(account.account_id, options.triggered_by, engine.governor.ledger)
     run.outcome, run.error, run.resume_at = "partial", f"skipped, {why_skipped(account)}", account.next_due_at
     run.finished_at = run.started_at
@@ -85,24 +85,26 @@ def state_metadata(engine: Engine, about_run: Metadata) -> Iterator[tuple[dg.Ass
 
 
 def content_metadata(
-    engine: Engine, about_run: Metadata, months: Sequence[str]
+    engine: Engine, about_run: Metadata, partitions: Sequence[str], about: Mapping[str, Metadata] | None = None
 ) -> Iterator[tuple[dg.AssetKey, str, Metadata]]:
-    """Metadata of each content table's and month's materialization, oldest month first.
+    """Metadata of each content table's and partition's materialization, oldest partition first.
 
-    What the run did is told once, with the messages of the newest month: a long range is a thousand events.
+    What the run did is told once, with the messages of the newest partition: a long range is a thousand events. `about`
+    has more to tell of the messages of each partition.
     """
     counts = engine.queries.row_counts([table_name(table) for table in CONTENT_TABLES])
-    stored = stored_by_month(engine)
-    for month in sorted(months):
+    stored = stored_by_partition(engine)
+    for partition in sorted(partitions):
         for table in CONTENT_TABLES:
             metadata: dict[str, dg.MetadataValue[Any]] = {
                 "dagster/row_count": dg.MetadataValue.int(counts[table_name(table)])
             }
             if table is MESSAGES:
-                metadata["dagster/partition_row_count"] = dg.MetadataValue.int(stored.get(month, 0))
-                if month == max(months):
+                metadata["dagster/partition_row_count"] = dg.MetadataValue.int(stored.get(partition, 0))
+                metadata |= (about or {}).get(partition, {})
+                if partition == max(partitions):
                     metadata |= about_run
-            yield asset_key(table_name(table)), month, metadata
+            yield asset_key(table_name(table)), partition, metadata
 
 
 def changed_states(runs: Sequence[SyncRun]) -> bool:

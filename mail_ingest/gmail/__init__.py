@@ -3,7 +3,7 @@
 from mail_ingest.gmail.calls import Patience
 from mail_ingest.gmail.client import GmailClient
 from mail_ingest.gmail.findings import Findings
-from mail_ingest.gmail.governor import QuotaGovernor
+from mail_ingest.gmail.governor import OWN_DAY_LIMIT, QuotaGovernor
 from mail_ingest.gmail.ledger import Ledger, Snapshot, Usage
 from mail_ingest.gmail.models import (
     HistoryChange,
@@ -20,6 +20,7 @@ from mail_ingest.gmail.quota import PROFILES, QuotaProfile, parse_quota
 from mail_ingest.gmail.transport import TokenSource, Transport
 
 __all__ = [
+    "OWN_DAY_LIMIT",
     "PROFILES",
     "Findings",
     "GmailClient",

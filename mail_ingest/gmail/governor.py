@@ -20,6 +20,9 @@ from mail_ingest.gmail.quota import QuotaProfile
 _PACIFIC = timezone(timedelta(hours=-8))
 """Google's days end at midnight Pacific time. Without daylight saving: an hour late in summer, never early."""
 
+OWN_DAY_LIMIT = "shareOfTheDaySpent"
+"""`reason` of a QuotaError that comes from our own share of the project's day, and not from Gmail."""
+
 _SHORTEST_SLEEP_S = 0.001
 
 
@@ -88,6 +91,13 @@ class QuotaGovernor:
             now = self._now()
             pace.close(now, until + self._lag)
 
+    def set_share(self, share: float) -> None:
+        """Uses another part of each limit from now on; what was spent so far still counts."""
+        with self._lock:
+            self._share = share
+            for pace in (self._project, *(lane.pace for lane in self._lanes.values())):
+                pace.set_share(share)
+
     def in_flight(self, account_id: str, ceiling: int) -> InFlight:
         """The account's limiter of parallel calls, shared by its clients; the first one sets the ceiling."""
         lane = self._lane(account_id)
@@ -125,14 +135,17 @@ class QuotaGovernor:
             self._day, self._units_today = today, 0
         limit = self.profile.per_project_day
         if limit is not None and self._units_today + units > limit * self._share:
-            raise self._out_of_quota(account_id, f"{self._units_today} units today", self.day_ends_at())
+            raise self._out_of_quota(
+                account_id, f"{self._units_today} units today", self.day_ends_at(), reason=OWN_DAY_LIMIT
+            )
         self._units_today += units
 
-    def _out_of_quota(self, account_id: str, what: str, resume_at: datetime) -> QuotaError:
+    def _out_of_quota(self, account_id: str, what: str, resume_at: datetime, reason: str = "") -> QuotaError:
         return QuotaError(
             f"quota is used up for {account_id} ({what}); work resumes at {resume_at:%Y-%m-%d %H:%M:%S} UTC",
             resume_at=resume_at,
             account_id=account_id,
+            reason=reason,
         )
 
     def _lane(self, account_id: str) -> _Lane:

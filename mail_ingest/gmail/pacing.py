@@ -35,6 +35,10 @@ class Pace(Protocol):
         """Lets nothing leave before `until`."""
         ...
 
+    def set_share(self, share: float) -> None:
+        """Spends another part of the limit from now on; what was sent still counts."""
+        ...
+
 
 class Unlimited:
     """No budget: waits only where Gmail said so."""
@@ -51,6 +55,9 @@ class Unlimited:
     def close(self, now: float, until: float) -> None:  # noqa: ARG002  only a pace has a now to slow down from
         self._closed_until = max(self._closed_until, until)
 
+    def set_share(self, share: float) -> None:
+        """A part of no limit is none."""
+
 
 class Pacer:
     """One budget of units per minute.
@@ -60,13 +67,17 @@ class Pacer:
     """
 
     def __init__(self, limit: int, share: float) -> None:
-        self.budget = limit * share
-        self._burst = min(self.budget / 8, 0.01 * limit + (1 - share) * limit / 2)
+        self._limit = limit
+        self.set_share(share)
         self._sent: deque[tuple[float, int]] = deque()
         self._sum = 0
         self._due_at = float("-inf")
         self._closed_until = float("-inf")
         self._slowed = 1.0
+
+    def set_share(self, share: float) -> None:
+        self.budget = self._limit * share
+        self._burst = min(self.budget / 8, 0.01 * self._limit + (1 - share) * self._limit / 2)
 
     def delay(self, now: float, units: int, /) -> float:
         self._forget(now)

@@ -1,37 +1,51 @@
-"""Months and their backlog: what is missing in those that a run was asked for, and which are complete."""
+"""Months and days and their backlog: what is missing in those that a run was asked for, and which are complete."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from mail_ingest.ingest.engine import Engine
-from mail_ingest.ingest.months import month_of
 from mail_ingest.ingest.run import SyncRun
 from mail_ingest.ingest.scope import account_horizon
+from mail_ingest.ingest.windows import clamped, following, window_of
 from mail_ingest.warehouse.queries import Scope
 
 
-def month_backlog(engine: Engine, runs: Sequence[SyncRun], months: Sequence[str]) -> dict[tuple[str, str], int | None]:
-    """What a backfill left, by account and month: live messages without content; None where Gmail was not asked.
+def partition_backlog(
+    engine: Engine, runs: Sequence[SyncRun], partitions: Sequence[str]
+) -> dict[tuple[str, str], int | None]:
+    """What a backfill left, by account and partition: live messages without content; None where Gmail was not asked.
 
-    Months that are complete are left out. Gmail was not asked where an account failed, or the quota ended, before.
+    Partitions that are complete are left out. Gmail was not asked where an account failed, or the quota ended, before.
     """
     left: dict[tuple[str, str], int | None] = {}
     for run in runs:
-        missing = engine.queries.backlog_by_month(run.account_id, months)
-        for month in months:
-            count = missing.get(month, 0) if month in run.months_listed else None
-            if count != 0:
-                left[run.account_id, month] = count
+        missing: Counter[str] = Counter()
+        if run.partitions_listed:
+            for month, day, count in engine.partitions.listed_backlog(run.account_id):
+                missing[month] += count
+                if day is not None:
+                    missing[day] += count
+        for partition in partitions:
+            elsewhere = run.partitions_listed.get(partition)
+            if elsewhere is None:
+                left[run.account_id, partition] = None
+                continue
+            count = missing[partition] + engine.partitions.count_missing(run.account_id, elsewhere)
+            if count:
+                left[run.account_id, partition] = count
     return left
 
 
-def months_with_new_content(engine: Engine, runs: Sequence[SyncRun]) -> set[str]:
-    """Months in which these runs stored content."""
-    first = engine.settings.content_start
-    running = f"{datetime.now(UTC):%Y-%m}"
-    return {min(max(month, first), running) for run in runs for month in run.months}
+def partitions_with_new_content(engine: Engine, runs: Sequence[SyncRun]) -> set[str]:
+    """Partitions in which these runs stored content."""
+    settings = engine.settings
+    days = {day for run in runs for day in run.days}
+    return {
+        clamped(day if settings.partitions == "day" else day[: len("2026-05")], settings.content_start) for day in days
+    }
 
 
 def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:
@@ -48,25 +62,25 @@ def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:
     return left
 
 
-def stored_by_month(engine: Engine) -> dict[str, int]:
-    """Messages whose content is stored, by the month they belong to; newest month first."""
-    first, running = engine.settings.content_start, f"{datetime.now(UTC):%Y-%m}"
+def stored_by_partition(engine: Engine) -> dict[str, int]:
+    """Messages whose content is stored, by the partition they belong to; newest first."""
     totals: dict[str, int] = {}
-    for month, count in engine.queries.messages_by_month():
-        belongs_to = min(max(month, first), running)
+    for date, count in engine.partitions.messages_by_date(engine.settings.partitions):
+        belongs_to = clamped(date, engine.settings.content_start)
         totals[belongs_to] = totals.get(belongs_to, 0) + count
     return totals
 
 
-def completed_months(engine: Engine, runs: Sequence[SyncRun]) -> list[str]:
-    """Months that hold content and lack none of any active account, newest first.
+def completed_partitions(engine: Engine, runs: Sequence[SyncRun]) -> list[str]:
+    """Partitions that hold content and lack none of any active account, newest first.
 
-    Which month a message without content belongs to is not known, so there are none while any active account has a
-    backlog. Months that reach behind an account's content horizon are left out.
+    Which partition a message without content belongs to is not known, so there are none while any active account has a
+    backlog. Partitions that reach behind an account's content horizon are left out.
     """
     now = datetime.now(UTC)
+    kind, first_month = engine.settings.partitions, engine.settings.content_start
     synced = {run.account_id: run for run in runs}
-    complete_from = engine.settings.content_start
+    complete_from = ""
     for account in engine.accounts():
         run = synced.get(account.account_id)
         horizon = account_horizon(account, now)
@@ -78,10 +92,5 @@ def completed_months(engine: Engine, runs: Sequence[SyncRun]) -> list[str]:
         if missing or (run is not None and run.error):
             return []
         if horizon is not None:
-            complete_from = max(complete_from, _next_month(month_of(horizon, complete_from, now)))
-    return [month for month in stored_by_month(engine) if month >= complete_from]
-
-
-def _next_month(month: str) -> str:
-    year, number = map(int, month.split("-"))
-    return f"{year + number // 12:04}-{number % 12 + 1:02}"
+            complete_from = max(complete_from, following(window_of(horizon, kind, first_month, now)))
+    return [partition for partition in stored_by_partition(engine) if partition >= complete_from]

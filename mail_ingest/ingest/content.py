@@ -6,7 +6,7 @@ Bytes reach the archive before their rows are loaded, so a process killed in bet
 that no stored message points into are adopted by the next drain. A failed fetch stays in the backlog, with its attempts
 and its next try in `fetch_failures` (see `failures`); a package holds either messages that never failed, or such that
 did, or dead letters, in this order, so that nothing waits for what fails. The account's content lock is let go after
-every package.
+every package, to whoever waits for it: a sync of new mail does not wait for the whole of a long backfill.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
 from mail_ingest.sources.landing import CONTENT_SOURCE, landing_source
-from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_MONTHS, MESSAGE_PARTS, MESSAGES
+from mail_ingest.sources.tables import FETCH_FAILURES, MESSAGE_PARTS, MESSAGES
 from mail_ingest.warehouse.archive import DamagedPackError, RawArchive
 from mail_ingest.warehouse.locks import Locks
 from mail_ingest.warehouse.pipeline import Pipelines
@@ -53,8 +53,8 @@ PACKAGE_SECONDS = 300.0
 #: Packages between two tidy-ups of the warehouse file (see `Warehouse.merge_row_groups`), which take seconds each.
 TIDY_PACKAGES = 20
 
-#: Whoever waits for the lock asks for it every 50 ms: a sync of new mail must not wait for the whole of a long backfill.
-TURN_S = 0.1
+#: Seconds that a drain waits for its next turn, once it has begun: another process may buy two packages in between.
+NEXT_TURN_S = 2 * PACKAGE_SECONDS
 #: What `Queries.backlog` ranks last.
 _DEAD = 2
 
@@ -63,7 +63,7 @@ _DEAD = 2
 class ContentOptions:
     """What one drain may do: at most `max_messages`, within `scope`; where HTML goes.
 
-    What somebody asks for, a month or the failed messages (`scope.failed`), is tried at once: it does not wait for its
+    What somebody asks for, some dates or the failed messages (`scope.failed`), is tried at once: it does not wait for its
     next try.
     """
 
@@ -73,7 +73,7 @@ class ContentOptions:
 
     @property
     def is_asked_for(self) -> bool:
-        return bool(self.scope.months) or self.scope.failed
+        return bool(self.scope.partitions) or self.scope.failed
 
 
 class ContentDrain:
@@ -125,7 +125,6 @@ class ContentDrain:
                 self._on_package()
                 if self._packages % TIDY_PACKAGES == 0:
                     self._merge_row_groups()
-                time.sleep(TURN_S)
             if self._packages % TIDY_PACKAGES > 1:
                 self._merge_row_groups()
 
@@ -134,36 +133,10 @@ class ContentDrain:
         with suppress(BusyError):
             self._pipelines.merge_row_groups()
 
-    def list_months(self, queries: Mapping[str, str]) -> None:
-        """Notes which messages belong to months: those that Gmail lists for each month's query, one month after another.
-
-        All months are listed before anything is bought, so that the price of a range is known and one load lands them. A
-        message that the listings of two neighbours show keeps the first, until its content tells its internal date. Where
-        the quota ends the listing, what was listed before is kept.
-        """
-        listed: list[str] = []
-        with Spool(self._spool_folder) as spool:
-            buffer = RowBuffer(MESSAGE_MONTHS, spool.write, rows=20_000)
-            neighbour: set[str] = set()
-            try:
-                for month, query in queries.items():
-                    found: set[str] = set()
-                    for page in self._client.iter_message_ids(query=query or None):
-                        found.update(ref.message_id for ref in page.refs)
-                    for message_id in found - neighbour:
-                        buffer.add((self._account_id, message_id, month))
-                    neighbour = found
-                    listed.append(month)
-                    self._on_progress(Progress(self._account_id, "months listed", len(listed), len(queries)))
-            finally:
-                buffer.flush()
-                if spool.rows:
-                    self._load(spool)
-                self._run.months_listed.update(listed)
-
     def _one_package(self) -> bool:
         """Fetches and loads one package; whether there may be more."""
-        with self._locks.hold(f"content:{self._account_id}"):
+        wait_s = max(self._locks.wait_s, NEXT_TURN_S) if self._packages else None
+        with self._locks.hold_in_turn(f"content:{self._account_id}", wait_s=wait_s):
             if self._attempted == 0:
                 self._archive.remove_unfinished(self._account_id)
                 self._adopt()
@@ -231,7 +204,7 @@ class ContentDrain:
                         rows.add(result, fetched_at=now, sha256=sha256, raw_pack=pack)
                         self._run.contents_stored += 1
                         self._run.backlog -= 1
-                        self._run.months.add(f"{internal_date(result.internal_date_ms):%Y-%m}")
+                        self._run.days.add(f"{internal_date(result.internal_date_ms):%Y-%m-%d}")
                         fetched.append(message_id)
                     else:
                         failed.add(self._failure(message_id, result, earlier.get(message_id)))
@@ -310,7 +283,7 @@ class ContentDrain:
                 if archived.message.message_id in missing:
                     if not archived.is_intact:
                         raise DamagedPackError(pack, "other bytes than were archived")
-                    self._run.months.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m}")
+                    self._run.days.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m-%d}")
                     rows.add(archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack)
             rows.flush()
             failed = RowBuffer(FETCH_FAILURES, spool.write)

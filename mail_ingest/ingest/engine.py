@@ -24,18 +24,18 @@ from mail_ingest.errors import (
     SweepRefusedError,
     WarehouseError,
 )
-from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
+from mail_ingest.gmail import OWN_DAY_LIMIT, GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.account_states import States, copy_account_states
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
 from mail_ingest.ingest.cursor import Cursor
 from mail_ingest.ingest.erasure import Erased, erase_account
 from mail_ingest.ingest.heap import share_with_arrow
-from mail_ingest.ingest.months import month_query
+from mail_ingest.ingest.listing import file_by_content, list_partitions
 from mail_ingest.ingest.pipelines import content_pipeline, content_pipelines, state_pipeline
 from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
-from mail_ingest.ingest.state import StateSync
+from mail_ingest.ingest.state import StateSync, check_mailbox
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES
 from mail_ingest.warehouse.archive import RawArchive
@@ -44,6 +44,7 @@ from mail_ingest.warehouse.configuration import Configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.factory import make_warehouse
 from mail_ingest.warehouse.marts import load_relations
+from mail_ingest.warehouse.partitions import PartitionQueries
 from mail_ingest.warehouse.pipeline import Pipelines
 from mail_ingest.warehouse.queries import Queries, Scope
 from mail_ingest.warehouse.schema import prepare_schema
@@ -84,6 +85,7 @@ class Engine:
         )
         self.warehouse, self.locks = make_warehouse(settings, wait_s, self._prepare)
         self.queries = Queries(self.warehouse)
+        self.partitions = PartitionQueries(self.warehouse)
         self.pipelines = Pipelines(settings, self.warehouse, self.locks)
         self.archive = RawArchive(settings.raw)
         profile = parse_quota(settings.quota)
@@ -149,10 +151,13 @@ class Engine:
         return due, [account for account in self.registry.list(groups=groups) if account.account_id not in names]
 
     def check_warehouse(self) -> None:
-        """Opens the warehouse once, so that what is wrong with it is said before any account is started.
+        """Opens the warehouse once, so that what is wrong with it, or with whose it and the control database are, is said
+        before any account is started.
 
-        Raises ConfigError where it is no warehouse or cannot be opened, BusyError where others keep it.
+        Raises ConfigError where it is no warehouse or cannot be opened, or where either belongs to another deployment;
+        BusyError where others keep it.
         """
+        self.registry.check_deployment()
         try:
             with self.warehouse.open():
                 return
@@ -254,10 +259,18 @@ class Engine:
         failure: MailIngestError | None = None
         try:
             self.registry.sync_started(account.account_id)
+            # the rest is left to the syncs that run beside a backfill, in other processes
+            is_backfill = bool(options.partitions)
+            self.governor.set_share(self.settings.backfill_share if is_backfill else self.settings.quota_share)
             client = self.client(account)
             run.findings = client.findings
-            self.sync_state(account, client, run, options, on_progress)
-            if options.content:
+            if options.list_only:
+                check_mailbox(client.get_profile(), account.account_id)
+                run.kind = "content"
+                list_partitions(self, account, client, run, options.partitions, on_progress)
+            else:
+                self.sync_state(account, client, run, options, on_progress)
+            if options.content and not options.list_only:
                 self.drain_content(account, client, run, options, on_progress)
         except BusyError as error:
             run.outcome, failure = "busy", error
@@ -284,7 +297,7 @@ class Engine:
         if failure is not None:
             run.error, run.error_class = str(failure), type(failure).__name__
         run.finished_at = datetime.now(UTC)
-        self._record_end(account, run, failure)
+        self._record_end(account, run, options, failure)
         return run
 
     def sync_state(
@@ -327,15 +340,16 @@ class Engine:
         label_id = self._label_id(account, options.label) if options.label else None
         if options.retry:
             scope = Scope(failed=True, message_ids=options.message_ids)
-        elif options.months:
-            scope = Scope(months=options.months)
+        elif options.partitions:
+            elsewhere = list_partitions(self, account, client, run, options.partitions, on_progress)
+            scope = Scope(partitions=options.partitions, filed_elsewhere=elsewhere)
         else:
             scope = Scope(since=_later(options.since, account_horizon(account)), label_id=label_id)
         drain = ContentDrain(
             client,
             run,
             ContentOptions(scope, options.max_messages, keep_html=self.settings.html == "warehouse"),
-            pipeline=content_pipeline(account, is_backfill=bool(options.months)),
+            pipeline=content_pipeline(account, is_backfill=bool(options.partitions)),
             pending=content_pipelines(account),
             pipelines=self.pipelines,
             queries=self.queries,
@@ -345,10 +359,9 @@ class Engine:
             on_progress=on_progress,
             on_package=self._keep_analyst_tables_now_and_then,
         )
-        if options.months:
-            newest_first = sorted(options.months, reverse=True)
-            drain.list_months({month: month_query(month, self.settings.content_start) for month in newest_first})
         drain.run()
+        if options.partitions:
+            file_by_content(self, account)
         if options.retry:
             # what came and could not be parsed is in the archive, not in the backlog
             unparsed = Reparse(
@@ -366,7 +379,9 @@ class Engine:
             f"--label {label!r}: {account.account_id} has no label of that name or id; mail.labels lists those it has"
         )
 
-    def _record_end(self, account: Account, run: SyncRun, failure: MailIngestError | None) -> None:
+    def _record_end(
+        self, account: Account, run: SyncRun, options: SyncOptions, failure: MailIngestError | None
+    ) -> None:
         """Tells the control database, and leaves a row in sync_runs where something changed or failed."""
         try:
             if run.outcome == "busy":
@@ -378,7 +393,7 @@ class Engine:
             if failure is None and account.state in REVIVED_BY_SYNC:
                 # a person asked for it by name, and it works again
                 self.registry.resume(account.account_id)
-            if failure is None and not run.changed_anything:
+            if failure is None and not run.changed_anything and not run.partitions_listed:
                 self.registry.checked(account.account_id)
                 if self._has_news_of_fields(run):
                     self._record_run(account, run)
@@ -387,7 +402,8 @@ class Engine:
                 account.account_id,
                 run.outcome,
                 error=failure,
-                next_due_at=run.resume_at,
+                # a backfill that has spent its share of the day leaves the rest of it to the account's syncs
+                next_due_at=None if options.partitions and _is_own_limit(failure) else run.resume_at,
                 # a full disk says nothing about the account
                 counts=not isinstance(failure, WarehouseError | ConfigError),
             )
@@ -424,6 +440,10 @@ class Engine:
 def _status_of(account: Account) -> AccountState:
     """The state that a sync which lands its rows leads to; what leads elsewhere after that is copied at the end."""
     return "active" if account.state in REVIVED_BY_SYNC else account.state
+
+
+def _is_own_limit(failure: MailIngestError | None) -> bool:
+    return isinstance(failure, QuotaError) and failure.reason == OWN_DAY_LIMIT
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -37,9 +37,10 @@ def erase_account(engine: Engine, address: str) -> Erased:
     Raises ConfigError for an account that was never registered, WarehouseError where something could not be erased; what
     is left then is erased by the next call.
     """
+    engine.registry.check_deployment()
     account = engine.registry.find(address)
     account_id = account.account_id
-    with engine.locks.hold(f"account:{account_id}"), engine.locks.hold(f"content:{account_id}"):
+    with engine.locks.hold(f"account:{account_id}"), engine.locks.hold_in_turn(f"content:{account_id}"):
         if engine.warehouse.exists:
             engine.check_warehouse()
         if account.state != "removed":

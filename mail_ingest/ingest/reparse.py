@@ -10,7 +10,6 @@ goes on after the last loaded package. What cannot be read, or breaks the newer 
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from mail_ingest import mime
 from mail_ingest.accounts import Account
 from mail_ingest.errors import BusyError, MailIngestError
 from mail_ingest.ingest import failures
-from mail_ingest.ingest.content import PACKAGE_BYTES, PACKAGE_MESSAGES, TURN_S
+from mail_ingest.ingest.content import PACKAGE_BYTES, PACKAGE_MESSAGES
 from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.run import OnProgress, Progress
 from mail_ingest.sources.batches import RowBuffer
@@ -112,7 +111,6 @@ class Reparse:
             with lean_heap() as tidy:
                 while self._one_package():
                     tidy()
-                    time.sleep(TURN_S)
         self.done.without_bytes = count_outdated(
             self._engine.warehouse,
             self._account_id,
@@ -124,7 +122,7 @@ class Reparse:
 
     def _one_package(self) -> bool:
         """Reparses and loads one package; whether there may be more."""
-        with self._engine.locks.hold(f"content:{self._account_id}"):
+        with self._engine.locks.hold_in_turn(f"content:{self._account_id}"):
             # first: what a killed reparse had made and not loaded must not come after what is made now
             self._engine.pipelines.finish_pending(self._pipeline)
             rows = outdated(

@@ -24,9 +24,10 @@ Outcome = Literal["success", "partial", "failed", "busy", "cancelled"]
 class SyncOptions:
     """What one sync should do.
 
-    `since` and `label` (name or id) narrow which content is bought in this run, `months` (such as 2026-05) turn it into
-    a backfill of those months; state is complete whatever they say. `accept_shrink`: a person has looked, and the mailbox
-    really lost as many messages as a sweep says. `retry` buys only what failed before, at once whatever its next try, and
+    `since` and `label` (name or id) narrow which content is bought in this run, `partitions` (months such as 2026-05, days
+    such as 2026-05-03) turn it into a backfill of those, newest first; state is complete whatever they say. `list_only`
+    asks Gmail which messages belong to the partitions, and for nothing else. `accept_shrink`: a person has looked, and the
+    mailbox really lost as many messages as a sweep says. `retry` buys only what failed before, at once whatever its next try, and
     of that `message_ids` alone if there are any.
     """
 
@@ -34,7 +35,8 @@ class SyncOptions:
     max_messages: int | None = None
     since: datetime | None = None
     label: str | None = None
-    months: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+    list_only: bool = False
     content: bool = True
     accept_shrink: bool = False
     retry: bool = False
@@ -59,8 +61,9 @@ OnProgress = Callable[[Progress], None]
 class SyncRun:
     """Counts of one sync as they grow.
 
-    `months` are those (such as 2026-05) in which content was stored, `months_listed` those of a backfill whose messages
-    Gmail has listed: of the others nothing is known. `dead_letters` are the account's, however long ago they failed.
+    `days` are those (such as 2026-05-03) in which content was stored, `partitions_listed` those of a backfill whose messages
+    Gmail has listed, with the ids that stand for another one in `message_months`: of partitions that are not there nothing
+    is known. `dead_letters` are the account's, however long ago they failed.
     `findings` are the client's, `recorded_fields` those of them that the run's row holds so far.
     """
 
@@ -87,8 +90,8 @@ class SyncRun:
     out_of_scope: int = 0
     dead_letters: int = 0
     is_recorded: bool = False
-    months: set[str] = field(default_factory=set)
-    months_listed: set[str] = field(default_factory=set)
+    days: set[str] = field(default_factory=set)
+    partitions_listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     recorded_fields: tuple[str, ...] = ()
     finished_at: datetime | None = None

@@ -83,7 +83,7 @@ class StateSync:
             )
             cursor = None
         profile = self._client.get_profile()
-        self._check_mailbox(profile)
+        check_mailbox(profile, self._account_id)
         labels = self._client.list_labels()
         # taken after the profile: changes up to here are what this observation bounds from above
         self._now = datetime.now(UTC)
@@ -124,14 +124,6 @@ class StateSync:
         cursor that knew it is gone."""
         highest = self._queries.highest_history_id(self._account_id)
         return highest if highest > profile.history_id else 0
-
-    def _check_mailbox(self, profile: Profile) -> None:
-        if profile.email_address.lower() != self._account_id:
-            raise WrongMailboxError(
-                f"The credentials of {self._account_id} open the mailbox {profile.email_address.lower()}; nothing was "
-                "read from it. Connect the account again with credentials of its own mailbox.",
-                account_id=self._account_id,
-            )
 
     # -- partial -------------------------------------------------------------------------------------------------
 
@@ -411,3 +403,13 @@ class StateSync:
             # the last package of content says how it ended; should none come, this is what is true
             run.outcome = "partial"
         packages.load({self._account_id: cursor.to_state()})
+
+
+def check_mailbox(profile: Profile, account_id: str) -> None:
+    """Raises WrongMailboxError where a profile is of another mailbox than the account's."""
+    if profile.email_address.lower() != account_id:
+        raise WrongMailboxError(
+            f"The credentials of {account_id} open the mailbox {profile.email_address.lower()}; nothing was "
+            "read from it. Connect the account again with credentials of its own mailbox.",
+            account_id=account_id,
+        )

@@ -142,7 +142,8 @@ def placeholder(table: Table, account_id: str, message_id: str) -> tuple[object,
 
 
 def merge_guard(table: Table, staging: str) -> str:
-    """SQL that keeps staged rows out of the merge: older ones (monotonic), or those that are there (absent)."""
+    """SQL that keeps staged rows out of the merge: older ones (monotonic), or those that are there (absent), but for
+    what refines them."""
     if table.guard == "latest":
         return ""
     keys = list(table.key)
@@ -150,6 +151,8 @@ def merge_guard(table: Table, staging: str) -> str:
     if table.guard == "monotonic":
         keys.append("history_id")
         condition = " WHERE t.history_id > st.history_id"
+    elif table.refined_by is not None:
+        condition = f" WHERE t.{table.refined_by} IS NOT NULL OR st.{table.refined_by} IS NULL"
     names = ", ".join(keys)
     staged = ", ".join(f"st.{key}" for key in keys)
     join = " AND ".join(f"t.{key} = st.{key}" for key in table.key)

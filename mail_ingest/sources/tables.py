@@ -43,7 +43,8 @@ class Table:
     """A landing table.
 
     `guard` says which row stays when a key is loaded again: `latest` the newly loaded one, `monotonic` the one with
-    the higher history_id, `absent` the one that is there already.
+    the higher history_id, `absent` the one that is there already, unless it lacks the column `refined_by` and the new
+    one has it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Table:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     guard: Guard = "latest"
+    refined_by: str | None = None
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -264,14 +266,16 @@ ATTACHMENTS = Table(
 
 MESSAGE_MONTHS = Table(
     "message_months",
-    "One row per message found by listing a date window, so that a month's backlog is known before its content.",
+    "One row per message found by listing a month or day, so that its backlog is known before its content.",
     ("account_id", "message_id"),
     _columns("""
         account_id text Account that holds the message.
         message_id text Gmail's id of the message.
-        month text Month of the internal date in UTC, such as 2026-05.
+        month text Month of the internal date in UTC, such as 2026-05; as the listing told it, until the content tells.
+        day text Day of the internal date in UTC, such as 2026-05-03; null where only its month was listed.
     """),
     guard="absent",
+    refined_by="day",
 )
 
 FETCH_FAILURES = Table(

@@ -15,19 +15,37 @@ def claim(connection: Connection, env: str, where: str) -> str:
 
     Raises ConfigError where it belongs to another deployment. No two processes may be here at once.
     """
+    row = _stored(connection)
+    if row is not None:
+        # before anything is written: another deployment's warehouse is not ours to bring forward
+        check(str(row[0]), env, where)
+        if row[1] is not None:
+            return str(row[1])
     connection.execute("create schema if not exists mail_ingest")
     connection.execute("create table if not exists mail_ingest.deployment (env varchar not null, warehouse_id varchar)")
     connection.execute("alter table mail_ingest.deployment add column if not exists warehouse_id varchar")
-    row = connection.execute(FIND).fetchone()
+    identity = uuid.uuid4().hex
     if row is None:
-        identity = uuid.uuid4().hex
         connection.execute("insert into mail_ingest.deployment values (?, ?)", [env, identity])
-        return identity
-    if row[1] is None:
-        row = (row[0], uuid.uuid4().hex)
-        connection.execute("update mail_ingest.deployment set warehouse_id = ?", [row[1]])
-    check(str(row[0]), env, where)
-    return str(row[1])
+    else:
+        connection.execute("update mail_ingest.deployment set warehouse_id = ?", [identity])
+    return identity
+
+
+def _stored(connection: Connection) -> tuple[str, str | None] | None:
+    """Deployment and id as they are stored, the id None where the warehouse is older than ids."""
+    columns = {
+        row[0]
+        for row in connection.execute(
+            "select column_name from information_schema.columns where table_schema = 'mail_ingest' "
+            "and table_name = 'deployment'"
+        ).fetchall()
+    }
+    if not columns:
+        return None
+    identity = "warehouse_id" if "warehouse_id" in columns else "cast(null as varchar)"
+    row = connection.execute(f"select env, {identity} from mail_ingest.deployment").fetchone()
+    return None if row is None else (str(row[0]), row[1])
 
 
 def check(stored: str, env: str, where: str) -> None:

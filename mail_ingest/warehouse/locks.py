@@ -1,6 +1,7 @@
 """Locks that a dead process frees: locks of the operating system on files under home (on Postgres see `advisory`).
 
-Names: `account:<id>` while an account's state is read and loaded, `content:<id>` while content is bought for it,
+Names: `account:<id>` while an account's state is read and loaded, `content:<id>` while content is bought for it (and
+`next:content:<id>` while somebody waits for that),
 `pipeline:<name>` while dlt extracts and loads, `warehouse` while the DuckDB file is open. The command line and Dagster
 take the same ones. Taken in that order, so that two processes never wait for each other.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -42,6 +44,21 @@ class Locks:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def hold_in_turn(self, name: str, *, wait_s: float | None = None) -> Iterator[None]:
+        """Holds a lock that somebody takes again and again, such as for every package of a long backfill: who waits for it
+        is next, because whoever wants it has to queue first. With `hold` alone the one who lets go would win mostly.
+        """
+        wait_s = self.wait_s if wait_s is None else wait_s
+        deadline = time.monotonic() + wait_s
+        with ExitStack() as held:
+            try:
+                with self.hold(f"next:{name}", wait_s=wait_s):
+                    held.enter_context(self.hold(name, wait_s=max(deadline - time.monotonic(), 0)))
+            except BusyError:
+                raise busy(name, wait_s) from None
+            yield
 
     def check(self) -> None:
         """Raises WarehouseError where a lock that this thread holds was lost; a lock of the operating system cannot be."""

@@ -33,18 +33,25 @@ class Scope:
     """Which messages' content is wanted.
 
     `since` compares the arrival time that Gmail's ids carry where they are 16 hex digits; other ids are always inside.
-    `label_id` keeps to messages that carry the label now, `months` (such as 2026-05) to those that a listing of these
-    months found, `failed` to those that could not be fetched before, `message_ids` to these.
+    `label_id` keeps to messages that carry the label now, `partitions` (months such as 2026-05, days such as 2026-05-03)
+    to those that a listing of these found, together with `filed_elsewhere`, which it found as well; `failed` to those that
+    could not be fetched before, `message_ids` to these.
     """
 
     since: datetime | None = None
     label_id: str | None = None
-    months: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+    filed_elsewhere: tuple[str, ...] = ()
     failed: bool = False
     message_ids: tuple[str, ...] = ()
 
+    def missing(self) -> str:
+        """SQL for the live messages of an account without content, with the tables that `condition` names."""
+        return MISSING_BY_DATE if self.partitions else MISSING
+
     def condition(self) -> tuple[str, list[object]]:
-        """SQL on `s` (message_states) and `f` (fetch_failures, unresolved ones), and its parameters."""
+        """SQL on `s` (message_states), `f` (fetch_failures, unresolved ones) and, where there are
+        partitions, `mm` (message_months); and its parameters."""
         parts, values = ["true"], list[object]()
         if self.since is not None:
             parts.append("(length(s.message_id) <> 16 or s.message_id >= ?)")
@@ -52,12 +59,14 @@ class Scope:
         if self.label_id is not None:
             parts.append("position(? in cast(s.label_ids as varchar)) > 0")
             values.append(orjson.dumps(self.label_id).decode())
-        if self.months:
+        if self.partitions:
             parts.append(
-                "(s.account_id, s.message_id) in (select mm.account_id, mm.message_id from gmail.message_months mm "
-                "where mm.month in (select unnest(cast(? as varchar[]))))"
+                "(coalesce(mm.month in (select unnest(cast(? as varchar[]))), false) "
+                "or coalesce(mm.day in (select unnest(cast(? as varchar[]))), false) "
+                "or s.message_id in (select unnest(cast(? as varchar[]))))"
             )
-            values.append(list(self.months))
+            # a month's name is no day's, so that both may be looked for in both columns
+            values += [list(self.partitions), list(self.partitions), list(self.filed_elsewhere)]
         if self.failed:
             parts.append("f.message_id is not null")
         if self.message_ids:
@@ -171,16 +180,17 @@ class Queries:
     def backlog(
         self, account_id: str, scope: Scope, *, limit: int, now: datetime, failed_before: datetime | None = None
     ) -> list[tuple[str, int]]:
-        """Ids to fetch next with their rank, at most `limit`: those that never failed (0), newest arrivals first, then
-        those that did (1), then dead letters (2).
+        """Ids to fetch next with their rank, at most `limit`: those that never failed (0), then those that did (1), then
+        dead letters (2). Within a rank the newest arrivals come first, and in a backfill those of the newest partition.
 
         What failed waits for its next try, or only has to have failed before `failed_before`.
         """
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             return connection.execute(
-                f"select s.message_id, {_RANK} as rank {_MISSING} and {condition} and {_IS_DUE} "
-                "order by rank, length(s.message_id) desc, s.message_id desc limit ?",
+                f"select s.message_id, {_RANK} as rank {scope.missing()} and {condition} and {_IS_DUE} "
+                f"order by rank, {_NEWEST_PARTITION if scope.partitions else ''} "
+                "length(s.message_id) desc, s.message_id desc limit ?",
                 [account_id, *values, now, failed_before, limit],
             ).fetchall()
 
@@ -192,27 +202,15 @@ class Queries:
             row = connection.execute(
                 "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
                 "count(*) filter (where not inside), count(*) filter (where inside and is_due and rank = 2) from (select "
-                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {_MISSING}) as missing",
+                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {scope.missing()}) as missing",
                 [*values, now, failed_before, account_id],
             ).fetchone()
         return Backlog(*row) if row else Backlog(0, 0, 0, 0)
 
-    def backlog_by_month(self, account_id: str, months: Sequence[str]) -> dict[str, int]:
-        """Live messages without content in months that were listed, by month; months without any are left out."""
-        with self._warehouse.open() as connection:
-            rows = connection.execute(
-                "select mm.month, count(*) from gmail.message_months mm "
-                f"inner join (select s.account_id, s.message_id {_MISSING}) as missing "
-                "on missing.account_id = mm.account_id and missing.message_id = mm.message_id "
-                "where mm.month in (select unnest(cast(? as varchar[]))) group by mm.month",
-                [account_id, list(months)],
-            ).fetchall()
-        return dict(rows)
-
     def has_backlog(self, account_id: str) -> bool:
         """Whether any live message lacks its content."""
         with self._warehouse.open() as connection:
-            return connection.execute(f"select 1 {_MISSING} limit 1", [account_id]).fetchone() is not None
+            return connection.execute(f"select 1 {MISSING} limit 1", [account_id]).fetchone() is not None
 
     def loaded_cursor(self, account_id: str) -> int | None:
         """The cursor's copy that was loaded with the account's last package of states."""
@@ -301,14 +299,6 @@ class Queries:
             ).fetchone()
         return (row[0], row[1]) if row else None
 
-    def messages_by_month(self) -> list[tuple[str, int]]:
-        """Months (such as 2026-05) of the stored messages' internal dates, with how many messages; newest first."""
-        with self._warehouse.open() as connection:
-            return connection.execute(
-                "select substr(cast(internal_date at time zone 'UTC' as varchar), 1, 7) as month, count(*) "
-                "from gmail.messages group by 1 order by 1 desc"
-            ).fetchall()
-
     def spending(self, account_id: str, since: datetime) -> tuple[int, int, datetime | None]:
         """(units since a moment, units ever recorded, start of the last recorded sync)."""
         with self._warehouse.open() as connection:
@@ -337,12 +327,19 @@ class Queries:
         return counts
 
 
-_MISSING = (
+#: Live messages of an account without content.
+MISSING = (
     "from gmail.message_states s "
     "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
     "where s.account_id = ? and not s.is_deleted and m.message_id is null"
+)
+#: The same with `mm`, what listings have told of them.
+MISSING_BY_DATE = MISSING.replace(
+    "where s.account_id",
+    "left join gmail.message_months mm on mm.account_id = s.account_id and mm.message_id = s.message_id "
+    "where s.account_id",
 )
 
 
@@ -351,6 +348,8 @@ _FAILED = (
     "inner join gmail.message_states s on s.account_id = f.account_id and s.message_id = f.message_id "
     "where f.account_id = ? and f.resolved_at is null and not s.is_deleted"
 )
+
+_NEWEST_PARTITION = "mm.month desc, mm.day desc nulls last,"
 
 _RANK = "case when f.message_id is null then 0 when f.parked_at is null then 1 else 2 end"
 

@@ -82,7 +82,6 @@ class Machine:
 
     def __enter__(self) -> Self:
         for owner, name, value in (
-            (content, "TURN_S", 0.0),
             (content, "PACKAGE_MESSAGES", 5),
             (packs, "PACK_MESSAGES", 2),
             (packages, "PART_ROWS", self._conditions.part_rows),
@@ -271,7 +270,7 @@ def _options(sync: Sync) -> SyncOptions:
         case "full":
             return SyncOptions(mode="full")
         case "month":
-            return SyncOptions(months=(MONTHS[sync.month % len(MONTHS)],))
+            return SyncOptions(partitions=(MONTHS[sync.month % len(MONTHS)],))
         case "limited":
             return SyncOptions(max_messages=2)
         case "states":

@@ -82,7 +82,6 @@ def _sync(environment: dict[str, str], point: Point | None, options: dict[str, A
     from mail_ingest.settings import load_settings
 
     content.PACKAGE_MESSAGES, packs.PACK_MESSAGES, client.PAGE_SIZE = PACKAGE_MESSAGES, PACK_MESSAGES, HISTORY_PAGE
-    content.TURN_S = 0.0
     if point is not None:
         _plan(point)
     engine = Engine(load_settings(), wait_s=5.0, sleep=lambda seconds: None)

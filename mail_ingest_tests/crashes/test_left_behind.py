@@ -27,7 +27,7 @@ def test_a_backfill_that_died_in_its_load_is_finished_by_the_next_sync(
     variables["MAIL_INGEST_RAW"] = raw if raw == "off" else f"{environment['MAIL_INGEST_HOME']}/{raw}"
     sync(engine, content=False)
 
-    died = sync_in_process(variables, _MESSAGES_MERGED, months=("2026-02",))
+    died = sync_in_process(variables, _MESSAGES_MERGED, partitions=("2026-02",))
     assert died.exit_code == -signal.SIGKILL, died
     recovered = sync_in_process(variables)
 

@@ -65,10 +65,12 @@ def wait_until_served(process: subprocess.Popen[bytes], url: str, log: Path) -> 
     raise AssertionError(f"dagster dev did not serve {url}:\n{log.read_text()}")
 
 
-def ask(url: str, query: str) -> dict[str, Any]:
+def ask(url: str, query: str, **variables: object) -> dict[str, Any]:
     """The data of a GraphQL answer."""
     request = urllib.request.Request(
-        f"{url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+        f"{url}/graphql",
+        json.dumps({"query": query, "variables": variables}).encode(),
+        {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         data = json.load(answer)["data"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mail_ingest.ingest.engine import Engine
-from mail_ingest.ingest.months import month_of
+from mail_ingest.ingest.windows import window_of
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.defs.conftest import CONTENT, STATE, Dagster, Run
@@ -402,7 +402,7 @@ def _values(run: Run, key: str, month: str | None = None) -> dict[str, Any]:
 
 
 def _month(engine: Engine, internal_date_ms: int) -> str:
-    return month_of(datetime.fromtimestamp(internal_date_ms / 1000, UTC), engine.settings.content_start)
+    return window_of(datetime.fromtimestamp(internal_date_ms / 1000, UTC), "month", engine.settings.content_start)
 
 
 def _of_month(engine: Engine, box: Mailbox, month: str) -> set[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import dagster as dg
 import pytest
 
 from mail_ingest.definitions import build_definitions
-from mail_ingest.errors import ConfigError
 from mail_ingest.warehouse.marts import load_relations
 
 PROJECT = Path(__file__).parents[2]
@@ -117,6 +114,7 @@ def test_everything_has_its_name_and_its_place() -> None:
         "analyst_tables",
         "audit",
         "discover_accounts",
+        "estimate_backfill",
         "sync",
     ]
     assert {schedule.name: (schedule.job_name, schedule.cron_schedule) for schedule in repository.schedule_defs} == {
@@ -216,6 +214,17 @@ def test_content_is_partitioned_by_month_up_to_the_running_one() -> None:
     assert sorted(key.to_user_string() for key in partitioned) == GROUPS["gmail_content"]
 
 
+def test_content_may_be_partitioned_by_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_INGEST_PARTITIONS", "day")
+    graph = build_definitions().resolve_asset_graph()
+
+    for key in GROUPS["gmail_content"]:
+        partitions = graph.get(dg.AssetKey(key.split("/"))).partitions_def
+        assert partitions is not None
+        days = partitions.get_partition_keys()
+        assert (days[0], days[-1]) == ("2004-04-01", f"{datetime.now(UTC):%Y-%m-%d}")
+
+
 def test_the_first_month_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAIL_INGEST_CONTENT_START", "2019-07")
 
@@ -249,49 +258,19 @@ def test_readers_of_one_kind_take_turns() -> None:
     ("environment", "status"),
     [("", "STOPPED"), ("local", "STOPPED"), ("staging", "STOPPED"), ("production", "RUNNING")],
 )
-def test_schedules_start_by_themselves_in_production_only(
+def test_schedules_and_sensors_start_by_themselves_in_production_only(
     environment: str, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAIL_INGEST_ENV", environment)
 
-    schedules = build_definitions().get_repository_def().schedule_defs
-    assert [schedule.default_status.value for schedule in schedules] == [status] * 4
-
-
-def test_a_wrong_setting_is_named_when_definitions_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAIL_INGEST_GMAIL_URL", "gmail.example")
-
-    with pytest.raises(ConfigError, match=r"MAIL_INGEST_GMAIL_URL is 'gmail.example'; it takes an http or https URL"):
-        build_definitions()
-
-
-def test_definitions_load_in_an_empty_environment_and_leave_nothing_behind(tmp_path: Path) -> None:
-    code = (
-        "from mail_ingest.definitions import defs; print(len(list(defs().resolve_asset_graph().get_all_asset_keys())))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-W", "error:::mail_ingest", "-c", code],
-        env={"PYTHONPATH": str(PROJECT), "PATH": os.defpath},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == str(sum(map(len, GROUPS.values())))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_dg_finds_nothing_wrong_with_the_project() -> None:
-    run = subprocess.run(
-        [Path(sys.executable).with_name("dg"), "check", "defs"],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "All definitions loaded successfully" in run.stdout + run.stderr
+    definitions = build_definitions()
+    repository = definitions.get_repository_def()
+    by_themselves = {
+        each.name: each.default_status.value for each in (*repository.schedule_defs, *repository.sensor_defs)
+    }
+    assert {"hourly_sync", "nightly_checks", "nightly_audit", "daily_discovery"} <= by_themselves.keys()
+    assert by_themselves == dict.fromkeys(by_themselves, status)
+    # Dagster makes a sensor of its own where an asset or a check says when it wants to run
+    graph = definitions.resolve_asset_graph()
+    assert not any(graph.get(key).automation_condition for key in graph.get_all_asset_keys())
+    assert not any(graph.get(key).automation_condition for key in graph.asset_check_keys)

@@ -241,12 +241,12 @@ def test_months_are_backfilled_alone_and_finished_ones_cost_list_pages_only(
             box.add(subject=f"{month}-{day}", sender="a@b.example", to=ADDRESS, body="x", internal_date=date)
     sync(engine, content=False)
 
-    sync(engine, months=("2026-02",))
+    sync(engine, partitions=("2026-02",))
     assert _rows(engine, "select distinct date_trunc('month', internal_date) from gmail.messages") == [
         (datetime(2026, 2, 1, tzinfo=UTC),)
     ]
     gmail.reset_ledger()
-    sync(engine, months=("2026-02",))
+    sync(engine, partitions=("2026-02",))
     assert gmail.calls("messages.get") == 0
     assert gmail.units() == 2 + 5
 
@@ -258,7 +258,7 @@ def test_impossible_dates_land_and_belong_to_a_month(engine: Engine, box: Mailbo
     sync(engine, content=False)
     month = engine.settings.content_start if date.year < 2000 else f"{datetime.now(UTC):%Y-%m}"
 
-    sync(engine, months=(month,))
+    sync(engine, partitions=(month,))
 
     assert _stored(engine) == {mid}
     with engine.warehouse.open() as connection:

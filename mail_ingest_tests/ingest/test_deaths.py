@@ -92,7 +92,7 @@ def test_a_failure_that_a_dead_backfill_left_pending_is_resolved_when_the_messag
     sync(engine, content=False)
     gmail.fail_next(status=500, reason="backendError", method="messages.get", message_id=broken, times=-1)
     # the first load notes what belongs to the month, the second brings a content and a failure
-    _die(engine, "dlt has extracted", 2, months=("2026-02",))
+    _die(engine, "dlt has extracted", 2, partitions=("2026-02",))
 
     with engine.warehouse.open() as connection:
         assert connection.execute("select count(*) from gmail.fetch_failures").fetchone() == (0,), "it is not pending"
@@ -102,7 +102,7 @@ def test_a_failure_that_a_dead_backfill_left_pending_is_resolved_when_the_messag
         # the time of the next try has come
         connection.execute("update gmail.fetch_failures set next_try_at = first_failed_at where resolved_at is null")
     sync(engine)
-    sync(engine, months=("2026-02",))
+    sync(engine, partitions=("2026-02",))
 
     assert engine.queries.unresolved_failures(ADDRESS) == 0
     assert_true_to_gmail(engine, box)

@@ -30,8 +30,8 @@ def bob(gmail: Simulator, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Ma
     engine.registry.add(BOB, token_env("BOB_TOKEN"))
     box.generate(30, seed=7)
     engine.sync(engine.accounts([BOB]), SyncOptions(max_messages=5))
-    months = sorted({month for month, _ in engine.queries.messages_by_month()})
-    engine.sync(engine.accounts([BOB]), SyncOptions(months=tuple(months[-2:])))
+    months = sorted({month for month, _ in engine.partitions.messages_by_date("month")})
+    engine.sync(engine.accounts([BOB]), SyncOptions(partitions=tuple(months[-2:])))
     return box
 
 

@@ -23,7 +23,7 @@ def test_new_mail_does_not_wait_for_the_end_of_a_backfill(
     runs: list[SyncRun] = []
     gmail.before("messages.get", begun.set, times=1)
     thread = threading.Thread(
-        target=lambda: runs.extend(backfill.sync(backfill.accounts(), SyncOptions(months=("2025-03",))))
+        target=lambda: runs.extend(backfill.sync(backfill.accounts(), SyncOptions(partitions=("2025-03",))))
     )
     thread.start()
     assert begun.wait(60)
