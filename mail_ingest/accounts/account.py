@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from mail_ingest.accounts.credentials import CredentialKind
+from mail_ingest.accounts.schedules import Activity, Schedule
 from mail_ingest.errors import ConfigError
 
 AccountState = Literal["active", "paused", "needs_reauth", "parked", "cooling_down", "removed"]
@@ -25,7 +26,7 @@ class Account:
     """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes.
 
     `account_group`: the team, customer or person it belongs to; None without one. `discovered_from` names the directory that
-    a discovery found it in, and is empty where a person registered it.
+    a discovery found it in, and is empty where a person registered it. `schedule` and what it goes by: see `schedules`.
     """
 
     account_id: str
@@ -51,6 +52,22 @@ class Account:
     account_group: str | None
     credential_kind: CredentialKind
     discovered_from: str
+    schedule: Schedule
+    owner_active_at: datetime | None
+    messages_last_day: int | None
+    messages_last_week: int | None
+    last_push_at: datetime | None
+
+    @property
+    def activity(self) -> Activity:
+        """As of its last sync."""
+        return Activity(self.owner_active_at, self.messages_last_day, self.messages_last_week, self.last_push_at)
+
+    @property
+    def last_tried_at(self) -> datetime | None:
+        """When a sync last ended, however it did, or began."""
+        tried = (self.last_checked_at, self.last_sync_finished_at, self.last_sync_started_at)
+        return max((moment for moment in tried if moment is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
