@@ -198,7 +198,7 @@ class Registry:
         """Notes how many messages accounts had within a day and a week, by account_id."""
         if not traffic:
             return
-        values = {"messages_last_day": bindparam("day"), "messages_last_week": bindparam("week")}
+        values: dict[str, Any] = {"messages_last_day": bindparam("day"), "messages_last_week": bindparam("week")}
         of_account = update(accounts).where(accounts.c.account_id == bindparam("of")).values(**values)
         rows = [{"of": account_id, "day": day, "week": week} for account_id, (day, week) in traffic.items()]
         with self._writing().begin() as connection:

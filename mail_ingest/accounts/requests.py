@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, true, update
 
 from mail_ingest.accounts.tables import accounts, request_filings, sync_requests
 from mail_ingest.accounts.wishes import Wish, stronger
@@ -28,10 +28,11 @@ MOST_PER_MINUTE = 10
 #: Accounts that one run takes.
 BATCH_ACCOUNTS = 100
 #: Requests that one look hands over at most.
-_CLAIMED_AT_ONCE = 1_000
+_CLAIMED_AT_ONCE = 500
 #: For so long ended requests can be looked up.
 KEPT_FOR = timedelta(days=30)
 
+_LONGEST_NAME = 80
 _OPEN: tuple[RequestState, ...] = ("waiting", "claimed", "started")
 
 
@@ -99,6 +100,8 @@ class Requests:
         is not registered.
         """
         account_id = address.strip().lower()
+        if not requested_by.strip() or len(requested_by) > _LONGEST_NAME or not requested_by.isprintable():
+            raise ConfigError(f"whoever asks is named by {_LONGEST_NAME} printable characters at most, such as person")
         now = self._now()
         with self._writing().begin() as connection:
             _lock_account(connection, account_id)
@@ -114,11 +117,11 @@ class Requests:
             raise ConfigError(f"there is no request {request_id!r}; `mail-ingest request --list` shows those there are")
         return found[0]
 
-    def list(self, address: str | None = None, *, states: Sequence[RequestState] = _OPEN) -> list[Request]:
-        """Requests in these states, of one account or of all, in the order in which they are taken."""
-        wanted = sync_requests.c.state.in_(states)
+    def find(self, address: str | None = None, *, only_open: bool = True) -> list[Request]:
+        """Requests of one account or of all, in the order in which they are taken; those that have ended on demand."""
+        wanted: ColumnElement[bool] = sync_requests.c.state.in_(_OPEN) if only_open else true()
         if address is not None:
-            wanted &= sync_requests.c.account_id == address.strip().lower()
+            wanted = wanted & (sync_requests.c.account_id == address.strip().lower())
         return self._select(wanted)
 
     def cancel(self, request_id: str, reason: str) -> Request:
@@ -274,11 +277,11 @@ def _note_filing(connection: Connection, account_id: str, now: datetime) -> date
     is_of_account = request_filings.c.account_id == account_id
     minute = timedelta(minutes=1)
     connection.execute(delete(request_filings).where(is_of_account, request_filings.c.filed_at <= now - minute))
-    count, oldest = connection.execute(
-        select(func.count(), func.min(request_filings.c.filed_at)).where(is_of_account)
-    ).one()
-    if count >= MOST_PER_MINUTE:
-        return oldest + minute
+    filed: Sequence[datetime] = (
+        connection.execute(select(request_filings.c.filed_at).where(is_of_account)).scalars().all()
+    )
+    if len(filed) >= MOST_PER_MINUTE:
+        return min(filed) + minute
     connection.execute(
         insert(request_filings).values(filing_id=secrets.token_hex(8), account_id=account_id, filed_at=now)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -80,10 +82,7 @@ def sync(
         for account in skipped:
             say(f"{account.account_id}: skipped, {why_skipped(account)}")
     engine.check_warehouse()
-    with ProgressReport(live=False if as_json else None) as progress:
-        runs = engine.sync(
-            accounts, options, on_progress=progress, on_done=lambda run: None if as_json else report(run)
-        )
+    runs = run_sync(engine, accounts, options, as_json=as_json)
     if as_json:
         print_json(
             {
@@ -100,7 +99,28 @@ def sync(
                 "units": sum(run.spent.total().units for run in runs),
             }
         )
-    raise typer.Exit(exit_code(runs))
+    raise typer.Exit(exit_code(runs, engine.stop_sign.stopped_by))
+
+
+def run_sync(engine: Engine, accounts: Sequence[Account], options: SyncOptions, *, as_json: bool) -> list[SyncRun]:
+    """Syncs with progress on standard error. The first SIGINT or SIGTERM stops at the next safe point, a second at once."""
+    from mail_ingest.ingest.stopping import stop_on_signals
+
+    with (
+        ProgressReport(live=False if as_json else None) as progress,
+        stop_on_signals(engine.stop_sign, tell=_tell_of_signal),
+    ):
+        runs = engine.sync(
+            accounts, options, on_progress=progress, on_done=lambda run: None if as_json else report(run)
+        )
+    if engine.stop_sign.stopped_by and len(runs) < len(accounts) and not as_json:
+        say(f"{len(accounts) - len(runs)} mailboxes were not begun")
+    return runs
+
+
+def _tell_of_signal(name: str) -> None:
+    # not through sys.stderr: a handler may run in the middle of a line that is being written
+    os.write(2, f"mail-ingest: {name}: stopping at the next safe point; once more stops at once\n".encode())
 
 
 def open_engine(wait_s: float) -> Engine:
@@ -140,12 +160,17 @@ def _say_unexpected(account_id: str, fields: Sequence[str]) -> None:
         say(f"{account_id}: Gmail's answers are not all as this version knows them: {', '.join(fields)}")
 
 
-def exit_code(runs: list[SyncRun]) -> int:
-    """1 where an account failed, else 3 where another process held one, else 0."""
+def exit_code(runs: list[SyncRun], stopped_by: str = "") -> int:
+    """1 where an account failed, else 3 where another process held one, else 130 (143 by SIGTERM) where one was cancelled
+    or the process was told to stop, else 0."""
     outcomes = {run.outcome for run in runs}
     if "failed" in outcomes:
         return 1
-    return 3 if "busy" in outcomes else 0
+    if "busy" in outcomes:
+        return 3
+    if stopped_by:
+        return 128 + signal.Signals[stopped_by]
+    return 128 + signal.SIGINT if "cancelled" in outcomes else 0
 
 
 def status(

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mail_ingest.errors import BusyError
+
+#: Seconds between two tries to get a lock.
+POLL_S = 0.05
 
 
 class Locks:
@@ -24,6 +28,8 @@ class Locks:
     def __init__(self, folder: Path, wait_s: float = 60.0) -> None:
         self._folder = folder
         self.wait_s = wait_s
+        self.while_waiting: Callable[[], None] = lambda: None
+        """Called every `POLL_S` while a lock is waited for; what it raises ends the waiting."""
 
     @contextmanager
     def hold(self, name: str, *, wait_s: float | None = None) -> Iterator[None]:
@@ -34,10 +40,15 @@ class Locks:
         wait_s = self.wait_s if wait_s is None else wait_s
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._folder / _file_name(name), thread_local=False)
-        try:
-            lock.acquire(timeout=max(wait_s, 0), poll_interval=0.05)
-        except Timeout:
-            raise busy(name, wait_s) from None
+        deadline = time.monotonic() + wait_s
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if time.monotonic() >= deadline:
+                    raise busy(name, wait_s) from None
+                self.while_waiting()
+                time.sleep(POLL_S)
         try:
             yield
         finally:
