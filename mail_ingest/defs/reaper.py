@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 import dagster as dg
 import orjson
@@ -51,7 +52,7 @@ class _Mark:
         self._done, self._tried = threading.Event(), threading.Event()
         self.is_held = False
 
-    def __enter__(self) -> "_Mark":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._hold, name="run-lock", daemon=True).start()
         self._tried.wait(_PATIENCE_S)
         return self
@@ -69,6 +70,7 @@ class _Mark:
                         self._tried.set()
                         while not self._done.wait(_CHECK_S):
                             locks.check()
+                    locks.forget(_lock_name(self._run_id))
                 finally:
                     warehouse.close()
             except MailIngestError as error:
@@ -82,7 +84,9 @@ def is_worker_dead(settings: Settings, run_id: str) -> bool:
     warehouse, locks = make_warehouse(settings, 0.0, lambda *_: None)
     try:
         with locks.hold(_lock_name(run_id)):
-            return True
+            pass
+        locks.forget(_lock_name(run_id))
+        return True
     except BusyError:
         return False
     finally:

@@ -2,7 +2,8 @@
 
 Names: `account:<id>` while an account's state is read and loaded, `content:<id>` while content is bought for it,
 `pipeline:<name>` while dlt extracts and loads, `warehouse` while the DuckDB file is open. The command line and Dagster
-take the same ones. Taken in that order, so that two processes never wait for each other.
+take the same ones. Taken in that order, so that two processes never wait for each other. `run:<id>`, which nobody waits
+for, shows that the worker of a run of Dagster's lives.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Locks:
             yield
         finally:
             lock.release()
+
+    def forget(self, name: str) -> None:
+        """Removes what a lock that nobody asks for any more, such as a finished run's, has left behind."""
+        (self._folder / _file_name(name)).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raises WarehouseError where a lock that this thread holds was lost; a lock of the operating system cannot be."""
