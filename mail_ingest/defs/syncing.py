@@ -67,11 +67,24 @@ def sync(
 
 @contextmanager
 def stoppable(engine: Engine) -> Iterator[None]:
-    """Where Dagster ends the run, its syncs stop at the next safe point, and the run with them."""
-    with stop_on_signals(engine.stop_sign, patience_s=PATIENCE_S):
-        yield
+    """Where Dagster ends the run, its syncs stop at the next safe point, and the step fails: the run is then canceled.
+
+    Raises Failure and not Dagster's own DagsterExecutionInterruptedError, which a retry policy takes for a reason to try the
+    step again in the run that was ended.
+    """
+    try:
+        with stop_on_signals(engine.stop_sign, patience_s=PATIENCE_S):
+            yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        if not engine.stop_sign.stopped_by:
+            raise
     if engine.stop_sign.stopped_by:
-        raise dg.DagsterExecutionInterruptedError
+        raise dg.Failure(
+            description=(
+                f"The run was ended ({engine.stop_sign.stopped_by}). What was loaded stays, and the next sync goes on from there."
+            ),
+            allow_retries=False,
+        )
 
 
 def sync_events(

@@ -114,9 +114,12 @@ def test_everything_has_its_name_and_its_place() -> None:
     assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys) == CHECKS
     repository = definitions.get_repository_def()
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
+        "adaptive_sync",
         "analyst_tables",
         "audit",
         "discover_accounts",
+        "refresh_labels",
+        "requested_sync",
         "sync",
     ]
     assert {schedule.name: (schedule.job_name, schedule.cron_schedule) for schedule in repository.schedule_defs} == {
@@ -124,8 +127,13 @@ def test_everything_has_its_name_and_its_place() -> None:
         "nightly_checks": ("analyst_tables", "37 3 * * *"),
         "nightly_audit": ("audit", "37 4 * * *"),
         "daily_discovery": ("discover_accounts", "47 2 * * *"),
+        "weekly_labels": ("refresh_labels", "17 5 * * 0"),
     }
-    assert repository.sensor_defs == []
+    assert {sensor.name: sensor.minimum_interval_seconds for sensor in repository.sensor_defs} == {
+        "sync_requests": 10,
+        "adaptive_schedule": 60,
+        "dead_runs": 30,
+    }
 
 
 def test_lineage_runs_from_states_over_content_to_the_analyst_tables() -> None:
@@ -254,8 +262,14 @@ def test_schedules_start_by_themselves_in_production_only(
 ) -> None:
     monkeypatch.setenv("MAIL_INGEST_ENV", environment)
 
-    schedules = build_definitions().get_repository_def().schedule_defs
-    assert [schedule.default_status.value for schedule in schedules] == [status] * 4
+    repository = build_definitions().get_repository_def()
+    assert [schedule.default_status.value for schedule in repository.schedule_defs] == [status] * 5
+    # what people asked for is done, and dead runs are ended, in every deployment
+    assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
+        "sync_requests": "RUNNING",
+        "adaptive_schedule": status,
+        "dead_runs": "RUNNING",
+    }
 
 
 def test_a_wrong_setting_is_named_when_definitions_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,17 @@ SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
 _LAUNCHER = "\nrun_launcher:\n  module: dagster._core.test_utils\n  class: MockedRunLauncher\n"
 
 
+@dg.job(name="nothing")
+def _nothing() -> None:
+    """A job without tags of its own, whose runs are never executed."""
+
+
 class Queue:
     """The instance's queue: runs that are put into it, and the daemon that takes them out."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
-        self._job = build_definitions().resolve_job_def("sync").with_top_level_resources({})
+        self._job = _nothing
         self._origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("mail_ingest"), "__repository__")
         self._names: dict[str, str] = {}
         self._daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
@@ -37,10 +42,9 @@ class Queue:
         run = self.instance.create_run_for_job(
             self._job,
             tags=tags,
-            remote_job_origin=self._origin.get_job_origin("sync"),
+            remote_job_origin=self._origin.get_job_origin(self._job.name),
             status=dg.DagsterRunStatus.NOT_STARTED,
         )
-        # the tags of the job are those of its own schedule: here each run has its own alone
         self._names[run.run_id] = name
         self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
 
