@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from mail_ingest.accounts.credentials import CredentialKind
-from mail_ingest.accounts.schedules import Activity, Schedule
+from mail_ingest.accounts.schedules import ADAPTIVE, Activity, Schedule, interval
 from mail_ingest.errors import ConfigError
 
 AccountState = Literal["active", "paused", "needs_reauth", "parked", "cooling_down", "removed"]
@@ -68,6 +68,14 @@ class Account:
         """When a sync last ended, however it did, or began."""
         tried = (self.last_checked_at, self.last_sync_finished_at, self.last_sync_started_at)
         return max((moment for moment in tried if moment is not None), default=None)
+
+    def due_at(self, now: datetime) -> datetime | None:
+        """When its next sync is due by its waits or its adaptive schedule; None where neither says so."""
+        if self.schedule not in ADAPTIVE or self.state not in ("active", "cooling_down"):
+            return self.next_due_at
+        tried_at = self.last_tried_at
+        by_schedule = now if tried_at is None else tried_at + interval(self.schedule, self.activity, now)
+        return max(by_schedule, self.next_due_at or by_schedule)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from mail_ingest.accounts import ADAPTIVE, Account, Registry
-from mail_ingest.accounts.schedules import interval, priority_of
+from mail_ingest.accounts.schedules import priority_of
 from mail_ingest.defs.outcomes import SyncLog, raise_for_failures
 from mail_ingest.defs.queue import SCHEDULED, UNFINISHED, queue_tags
 from mail_ingest.defs.requests import OP as REQUESTED_OP
@@ -107,9 +107,9 @@ def due_accounts(accounts: Sequence[Account], now: datetime) -> list[tuple[Accou
     """The accounts whose interval is over, each with its priority; those that wait longest are first."""
     due = []
     for account in accounts:
-        tried_at, activity = account.last_tried_at, account.activity
-        if tried_at is None or now - tried_at >= interval(account.schedule, activity, now):
-            due.append((account, priority_of(activity, now)))
+        due_at = account.due_at(now)
+        if due_at is None or due_at <= now:
+            due.append((account, priority_of(account.activity, now)))
     return sorted(due, key=lambda one: (one[1], one[0].last_tried_at or one[0].created_at))
 
 

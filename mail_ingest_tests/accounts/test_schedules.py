@@ -65,6 +65,21 @@ def test_an_account_that_was_never_measured_is_due_at_once(schedule: Schedule) -
     assert interval(schedule, Activity(None, None, None, None), NOW) == timedelta(0)
 
 
+def test_status_tells_when_an_account_is_due(registry: Registry, calendar: Calendar) -> None:
+    registry.add("ada@example.com", token_env("T"))
+    assert registry.get("ada@example.com").due_at(calendar.now) is None
+    registry.change("ada@example.com", schedule="balanced")
+    assert registry.get("ada@example.com").due_at(calendar.now) == calendar.now
+    registry.note_traffic({"ada@example.com": (0, 0)})
+    registry.checked("ada@example.com")
+
+    assert registry.get("ada@example.com").due_at(calendar.now) == calendar.now + timedelta(hours=4)
+    for _ in range(3):
+        registry.sync_finished("ada@example.com", "failed", error=ValueError())
+    registry.change("ada@example.com", schedule="aggressive")
+    assert registry.get("ada@example.com").due_at(calendar.now) == calendar.now + timedelta(minutes=30)
+
+
 def test_accounts_of_active_owners_go_first() -> None:
     assert priority_of(Activity(ACTIVE, 0, 0, None), NOW) == 1
     assert priority_of(Activity(IDLE, 500, 500, None), NOW) == 2

@@ -64,7 +64,7 @@ def test_a_request_becomes_one_run_that_syncs_its_account(
         assert connection.execute("select triggered_by from gmail.sync_runs").fetchall() == [("person",)]
 
 
-def test_a_request_is_acknowledged_when_its_run_exists_and_asked_for_under_one_key_until_then(
+def test_a_request_is_asked_for_under_one_key_until_its_run_is_queued(
     ask: Callable[..., Request], dagster: Dagster
 ) -> None:
     filed = ask()
