@@ -1,15 +1,19 @@
-"""Dagster's entry point: which assets, checks, jobs, schedules and resources there are. No logic."""
+"""Dagster's entry point: which assets, checks, jobs, schedules, sensors and resources there are. No logic."""
 
 from __future__ import annotations
 
 import dagster as dg
 
+from mail_ingest.defs.adaptive import adaptive_job, adaptive_sensor
 from mail_ingest.defs.analyst import analyst_assets
 from mail_ingest.defs.checks import audit_check, warehouse_checks
 from mail_ingest.defs.discovery import daily_discovery, discovery_job
 from mail_ingest.defs.estimating import estimate_job
 from mail_ingest.defs.jobs import analyst_job, audit_job, hourly_sync, nightly_audit, nightly_checks, sync_job
+from mail_ingest.defs.label_refresh import label_job, weekly_labels
 from mail_ingest.defs.landing import landing_assets
+from mail_ingest.defs.reaper import reaper
+from mail_ingest.defs.requests import request_sensor, requested_job
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.syncing import RETRY
 from mail_ingest.settings import load_settings
@@ -20,17 +24,20 @@ def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.Re
     settings = load_settings()
     checks, auditing = warehouse_checks(), audit_check()
     sync, analyst_tables, audit = sync_job(retry_policy), analyst_job(checks), audit_job(auditing)
-    discovery = discovery_job(retry_policy)
+    discovery, labels = discovery_job(retry_policy), label_job()
+    requested, adaptive = requested_job(retry_policy), adaptive_job(retry_policy)
     return dg.Definitions(
         assets=[*landing_assets(settings, retry_policy), *analyst_assets()],
         asset_checks=[*checks, auditing],
-        jobs=[sync, analyst_tables, audit, discovery, estimate_job(settings)],
+        jobs=[sync, requested, adaptive, analyst_tables, audit, discovery, labels, estimate_job(settings)],
         schedules=[
             hourly_sync(settings, sync),
             nightly_checks(settings, analyst_tables),
             nightly_audit(settings, audit),
             daily_discovery(settings, discovery),
+            weekly_labels(settings, labels),
         ],
+        sensors=[request_sensor(settings, requested), adaptive_sensor(settings, adaptive), reaper(settings)],
         resources={"mail_ingest": mail_ingest or MailIngest()},
         # one process per run: DuckDB has one writer anyway, and a process per step costs twice the CPU
         executor=dg.in_process_executor,

@@ -4,6 +4,7 @@
       ConfigError              fix a setting or an argument; nothing was done (exit code 2)
       BusyError                another process holds what is needed; try later (exit code 3)
       WarehouseError           the warehouse or the raw archive could not be written (disk full, damaged file)
+      CancelledError           somebody asked the sync to end; what was loaded stays
       SweepRefusedError        a sweep came back too short to be believed; a person decides
       GmailError               Gmail answered with something that stops this account
         AuthError              a person must connect the account again (state `needs_reauth`)
@@ -40,6 +41,10 @@ class BusyError(MailIngestError):
 
 class WarehouseError(MailIngestError):
     """The warehouse or the raw archive could not be read or written."""
+
+
+class CancelledError(MailIngestError):
+    """Somebody asked a sync to end, by a signal or in the control database, and it has reached a safe point."""
 
 
 class SweepRefusedError(MailIngestError):

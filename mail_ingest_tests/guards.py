@@ -35,6 +35,49 @@ class Guard:
 
 GUARDS = (
     Guard(
+        "a claimed request is joined by nobody",
+        "mail_ingest/accounts/requests.py",
+        "    waiting = _read(connection, _IS_WAITING & (sync_requests.c.account_id == account_id))\n",
+        '    waiting = _read(connection, sync_requests.c.state.in_(("waiting", "claimed")) & '
+        "(sync_requests.c.account_id == account_id))\n",
+        ("accounts/test_requests.py::test_a_claimed_request_is_joined_by_nobody",),
+    ),
+    Guard(
+        "a request is acknowledged only when its run was queued",
+        "mail_ingest/defs/requests.py",
+        " for run in runs if run.status is not dg.DagsterRunStatus.NOT_STARTED}",
+        " for run in runs}",
+        ("defs/test_requests.py::test_a_request_is_asked_for_under_one_key_until_its_run_is_queued",),
+    ),
+    Guard(
+        "a cancelled drain loads what it fetched",
+        "mail_ingest/ingest/content.py",
+        "            except (GmailError, CancelledError) as error:\n",
+        "            except GmailError as error:\n",
+        ("ingest/test_cancelling.py::test_a_cancelled_drain_loads_what_it_fetched_and_the_next_sync_goes_on",),
+    ),
+    Guard(
+        "a run that was ended is not tried again by its retry policy",
+        "mail_ingest/defs/syncing.py",
+        "            allow_retries=False,\n",
+        "            allow_retries=True,\n",
+        ("defs/test_requests.py::test_a_run_that_dagster_ends_stops_at_a_safe_point",),
+    ),
+    Guard(
+        "a run that never held its lock is not taken for dead",
+        "mail_ingest/defs/reaper.py",
+        "if run.tags.get(ALIVE_TAG) != run.run_id or not is_worker_dead(settings, run.run_id):",
+        "if not is_worker_dead(settings, run.run_id):",
+        ("defs/test_reaper.py::test_a_run_that_was_never_marked_is_left_to_its_bound",),
+    ),
+    Guard(
+        "an account is not started again before its turn in a run has come",
+        "mail_ingest/defs/adaptive.py",
+        " if not under_way.holds(account)]",
+        "]",
+        ("defs/test_adaptive.py::test_an_account_is_not_started_again_before_its_turn_in_a_run_has_come",),
+    ),
+    Guard(
         "a shared token of other credentials is not used",
         "mail_ingest/accounts/shared_tokens.py",
         'if content["origin"] != origin:',

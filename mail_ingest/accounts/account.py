@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from mail_ingest.accounts.credentials import CredentialKind
+from mail_ingest.accounts.schedules import ADAPTIVE, Activity, Schedule, interval
 from mail_ingest.errors import ConfigError
 
 AccountState = Literal["active", "paused", "needs_reauth", "parked", "cooling_down", "removed"]
@@ -25,7 +26,7 @@ class Account:
     """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes.
 
     `account_group`: the team, customer or person it belongs to; None without one. `discovered_from` names the directory that
-    a discovery found it in, and is empty where a person registered it.
+    a discovery found it in, and is empty where a person registered it. `schedule` and what it goes by: see `schedules`.
     """
 
     account_id: str
@@ -51,6 +52,30 @@ class Account:
     account_group: str | None
     credential_kind: CredentialKind
     discovered_from: str
+    schedule: Schedule
+    owner_active_at: datetime | None
+    messages_last_day: int | None
+    messages_last_week: int | None
+    last_push_at: datetime | None
+
+    @property
+    def activity(self) -> Activity:
+        """As of its last sync."""
+        return Activity(self.owner_active_at, self.messages_last_day, self.messages_last_week, self.last_push_at)
+
+    @property
+    def last_tried_at(self) -> datetime | None:
+        """When a sync last ended, however it did, or began."""
+        tried = (self.last_checked_at, self.last_sync_finished_at, self.last_sync_started_at)
+        return max((moment for moment in tried if moment is not None), default=None)
+
+    def due_at(self, now: datetime) -> datetime | None:
+        """When its next sync is due by its waits or its adaptive schedule; None where neither says so."""
+        if self.schedule not in ADAPTIVE or self.state not in ("active", "cooling_down"):
+            return self.next_due_at
+        tried_at = self.last_tried_at
+        by_schedule = now if tried_at is None else tried_at + interval(self.schedule, self.activity, now)
+        return max(by_schedule, self.next_due_at or by_schedule)
 
 
 @dataclass(frozen=True, slots=True)

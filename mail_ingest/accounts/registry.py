@@ -6,12 +6,25 @@ The control database is opened at the first call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, case, delete, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    bindparam,
+    case,
+    delete,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -19,7 +32,9 @@ from mail_ingest.accounts.account import Account, AccountState, Look, account_id
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import of_another_deployment, open_database
 from mail_ingest.accounts.references import References
+from mail_ingest.accounts.requests import Requests, end_requests, forget_requests
 from mail_ingest.accounts.rotation import Rotation, hold_keys, keys_in_use, rotate
+from mail_ingest.accounts.schedules import Schedule
 from mail_ingest.accounts.sealing import Sealer
 from mail_ingest.accounts.shared_tokens import SharedToken
 from mail_ingest.accounts.states import ERASED
@@ -37,6 +52,7 @@ Looks = list[Look]
 
 _COLUMNS = [accounts.c[field.name] for field in fields(Account)]
 _REGISTERED = accounts.c.state != "removed"
+_UNMEASURED = dict.fromkeys(("owner_active_at", "messages_last_day", "messages_last_week", "last_push_at"))
 
 
 def _utc_now() -> datetime:
@@ -59,6 +75,7 @@ class Registry:
         self._engine: Engine | None = None
         self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
+        self.requests = Requests(self._reading, self._writing, now)
 
     def add(
         self,
@@ -111,10 +128,11 @@ class Registry:
         content_since: str | None = None,
         raw_archive: bool | None = None,
         account_group: str | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        """Changes the group, and what is bought and kept from now on; None leaves a setting as it is, and an empty group
-        takes the account out of its own."""
-        given: dict[str, Any] = {"content_since": content_since, "raw_archive": raw_archive}
+        """Changes the group, the schedule, and what is bought and kept from now on; None leaves a setting as it is, and an
+        empty group takes the account out of its own."""
+        given: dict[str, Any] = {"content_since": content_since, "raw_archive": raw_archive, "schedule": schedule}
         values = {name: value for name, value in given.items() if value is not None}
         if account_group is not None:
             values["account_group"] = group_of(account_group)
@@ -158,19 +176,33 @@ class Registry:
             named = select(accounts.c.account_group).where(_REGISTERED, accounts.c.account_group.is_not(None))
             return set(connection.execute(named.distinct()).scalars())
 
-    def due(self, groups: Sequence[str] = ()) -> Accounts:
-        """The accounts to be synced now: active ones whose time has come, and those that have cooled down."""
+    def due(self, groups: Sequence[str] = (), schedules: Sequence[Schedule] = ()) -> Accounts:
+        """The accounts to be synced now: active ones whose time has come, and those that have cooled down. `schedules`
+        leaves out those with another one."""
         now = self._now()
         is_time = or_(accounts.c.next_due_at.is_(None), accounts.c.next_due_at <= now)
         has_cooled = (accounts.c.state == "cooling_down") & (accounts.c.resume_at <= now)
-        return self._select((((accounts.c.state == "active") & is_time) | has_cooled) & _in_groups(groups))
+        scheduled = accounts.c.schedule.in_(schedules) if schedules else true()
+        return self._select((((accounts.c.state == "active") & is_time) | has_cooled) & _in_groups(groups) & scheduled)
 
     def looks(self) -> Looks:
-        """When Gmail was last asked about each account that was not removed, by account_id."""
+        """When Gmail was last asked about each account that was not removed, by account_id; without those that are synced
+        on demand alone."""
         columns = [accounts.c.account_id, accounts.c.state, accounts.c.last_checked_at, accounts.c.created_at]
+        scheduled = _REGISTERED & (accounts.c.schedule != "off")
         with self._reading().begin() as connection:
-            rows = connection.execute(select(*columns).where(_REGISTERED).order_by(accounts.c.account_id)).all()
+            rows = connection.execute(select(*columns).where(scheduled).order_by(accounts.c.account_id)).all()
         return [Look(*row) for row in rows]
+
+    def note_traffic(self, traffic: Mapping[str, tuple[int, int]]) -> None:
+        """Notes how many messages accounts had within a day and a week, by account_id."""
+        if not traffic:
+            return
+        values: dict[str, Any] = {"messages_last_day": bindparam("day"), "messages_last_week": bindparam("week")}
+        of_account = update(accounts).where(accounts.c.account_id == bindparam("of")).values(**values)
+        rows = [{"of": account_id, "day": day, "week": week} for account_id, (day, week) in traffic.items()]
+        with self._writing().begin() as connection:
+            connection.execute(of_account, rows)
 
     def remove(self, address: str, reason: str = "") -> None:
         """Forgets the credentials and leaves the account out of everything; its rows in the warehouse stay."""
@@ -179,16 +211,21 @@ class Registry:
             values = {"state": "removed", "state_reason": reason, "state_since": self._now(), "credential": ""}
             _update(connection, account_id, values)
             connection.execute(delete(access_tokens).where(access_tokens.c.account_id == account_id))
+            end_requests(connection, account_id, "the account was removed", self._now())
 
     def forget(self, address: str) -> None:
         """Takes the last trace of a removed account out of the control database.
 
         Of one that a discovery registered the name stays: the next discovery would find it new, and read it again.
         """
-        is_this = (accounts.c.account_id == address.strip().lower()) & ~_REGISTERED
+        account_id = address.strip().lower()
+        is_this = (accounts.c.account_id == account_id) & ~_REGISTERED
         with self._writing().begin() as connection:
+            forget_requests(connection, account_id)
             connection.execute(delete(accounts).where(is_this, accounts.c.discovered_from == ""))
-            connection.execute(update(accounts).where(is_this).values(state_reason=ERASED, account_group=None))
+            connection.execute(
+                update(accounts).where(is_this).values(state_reason=ERASED, account_group=None, **_UNMEASURED)
+            )
 
     def pause(self, address: str, reason: str = "") -> None:
         """Leaves the account out of syncs until it is resumed."""
@@ -230,13 +267,15 @@ class Registry:
         *,
         error: BaseException | None = None,
         next_due_at: datetime | None = None,
+        owner_active_at: datetime | None = None,
         counts: bool = True,
     ) -> None:
         """Notes how a sync ended (`success`, `partial`, `failed`, `cancelled`), and lets an account that keeps failing wait.
 
         Failures in a row are counted, and waited for as `waiting` says; from the fifth on an active account is
         `cooling_down` until a sync goes well. `counts`: whether this failure says anything about the account; a full disk
-        does not.
+        does not. A cancelled sync says nothing about it either. `owner_active_at`: when the sync saw that the mailbox's owner
+        had read or sent something; None where it saw nothing of it.
         """
         now = self._now()
         values: dict[str, Any] = {
@@ -245,6 +284,8 @@ class Registry:
             "last_error_class": None if error is None else type(error).__name__,
             "next_due_at": next_due_at,
         }
+        if owner_active_at is not None:
+            values["owner_active_at"] = owner_active_at
         account_id = address.strip().lower()
         with self._writing().begin() as connection:
             row = connection.execute(
@@ -254,7 +295,9 @@ class Registry:
             ).one_or_none()
             if row is None:
                 raise _not_registered(account_id)
-            if outcome != "failed":
+            if outcome == "cancelled":
+                del values["next_due_at"]
+            elif outcome != "failed":
                 values |= {"last_checked_at": now, "consecutive_failures": 0}
                 if row.state == "cooling_down":
                     values |= {"state": "active", "state_since": now, "resume_at": None}

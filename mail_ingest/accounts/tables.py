@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, String, Table, Text, true
+from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, text, true
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -57,6 +57,12 @@ accounts = Table(
     Column("credential_kind", String(20), nullable=False),
     Column("credential", Text, nullable=False),
     Column("discovered_from", String(320), nullable=False, server_default=""),
+    Column("schedule", String(20), nullable=False, server_default="hourly", index=True),
+    Column("owner_active_at", UtcDateTime),
+    Column("messages_last_day", Integer),
+    Column("messages_last_week", Integer),
+    Column("last_push_at", UtcDateTime),
+    Column("cancel_count", Integer, nullable=False, server_default="0"),
 )
 
 access_tokens = Table(
@@ -68,6 +74,46 @@ access_tokens = Table(
     Column("fetched_until", UtcDateTime),
 )
 """The last access token of an account, encrypted, and which process is fetching the next one, for how long at most."""
+
+sync_requests = Table(
+    "sync_requests",
+    metadata,
+    Column("request_id", String(40), primary_key=True),
+    Column("account_id", String(320), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
+    Column("mode", String(20), nullable=False),
+    Column("new_mail", Boolean, nullable=False),
+    Column("months", Text, nullable=False, server_default=""),
+    Column("priority", Integer, nullable=False),
+    Column("not_before", UtcDateTime, nullable=False),
+    Column("requested_by", String(80), nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("filed_count", Integer, nullable=False, server_default="1"),
+    Column("run_key", String(80)),
+    Column("run_id", String(80)),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("reason", Text, nullable=False, server_default=""),
+)
+"""Syncs that somebody asked for; see `requests`. Of an account one at most is waiting, which an index makes certain."""
+Index("ix_sync_requests_state", sync_requests.c.state, sync_requests.c.not_before)
+_IS_WAITING = text("state = 'waiting'")
+Index(
+    "uq_sync_requests_waiting",
+    sync_requests.c.account_id,
+    unique=True,
+    sqlite_where=_IS_WAITING,
+    postgresql_where=_IS_WAITING,
+)
+
+request_filings = Table(
+    "request_filings",
+    metadata,
+    Column("filing_id", String(40), primary_key=True),
+    Column("account_id", String(320), nullable=False, index=True),
+    Column("filed_at", UtcDateTime, nullable=False),
+)
+"""The requests of the last minute, by which those that come too often are noticed."""
 
 deployment = Table(
     "deployment",

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, cast
 import typer
 
 from mail_ingest.accounts import (
+    SCHEDULES,
     STATES,
     AccountState,
     Credential,
@@ -18,6 +19,7 @@ from mail_ingest.accounts import (
     authorized_user,
     check_groups,
     from_reference,
+    schedule_of,
     service_account,
     token_env,
     what_to_do,
@@ -114,16 +116,28 @@ def change(
     group: Annotated[
         str | None, typer.Option(help="The group it belongs to from now on; an empty text takes it out of its group.")
     ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How often Dagster syncs it: {', '.join(SCHEDULES)}. off: when somebody asks for it and never else."
+        ),
+    ] = None,
 ) -> None:
-    """Changes a mailbox's group, or what is bought and kept of it from now on; what is stored stays."""
-    if content_since is None and raw_archive is None and group is None:
-        raise ConfigError("account set takes --content-since, --raw-archive, --no-raw-archive or --group")
+    """Changes a mailbox's group or schedule, or what is bought and kept of it from now on; what is stored stays."""
+    if content_since is None and raw_archive is None and group is None and schedule is None:
+        raise ConfigError("account set takes --content-since, --raw-archive, --no-raw-archive, --group or --schedule")
     from mail_ingest.ingest.scope import parse_since
 
     if content_since is not None:
         parse_since(content_since)
     registry = Registry(load_settings())
-    registry.change(address, content_since=content_since, raw_archive=raw_archive, account_group=group)
+    registry.change(
+        address,
+        content_since=content_since,
+        raw_archive=raw_archive,
+        account_group=group,
+        schedule=schedule_of(schedule) if schedule is not None else None,
+    )
     say(f"changed {address.strip().lower()}")
 
 
@@ -157,11 +171,23 @@ def list_accounts(
         )
         return
     print_table(
-        ["account", "group", "state", "since", "reason", "what to do", "last sync", "outcome", "content since"],
+        [
+            "account",
+            "group",
+            "schedule",
+            "state",
+            "since",
+            "reason",
+            "what to do",
+            "last sync",
+            "outcome",
+            "content since",
+        ],
         [
             [
                 account.account_id,
                 account.account_group or "",
+                account.schedule,
                 account.state,
                 f"{account.state_since:%Y-%m-%d %H:%M}",
                 account.state_reason,
@@ -218,7 +244,7 @@ def _ask_about_data(account_id: str) -> Literal["keep", "erase"]:
 def pause(
     address: Address, reason: Annotated[str, typer.Option(help="Why, for people who look.")] = "paused by a person"
 ) -> None:
-    """Leaves a mailbox out of syncs until `account resume`."""
+    """Leaves a mailbox out of syncs until `account resume`; a sync that is under way goes on (`mail-ingest cancel`)."""
     Registry(load_settings()).pause(address, reason)
     say(f"paused {address.strip().lower()}")
 

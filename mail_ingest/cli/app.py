@@ -1,7 +1,7 @@
 """The command `mail-ingest`: its subcommands, and how errors become exit codes.
 
 0 all well · 1 an account failed, or the warehouse has drifted · 2 wrong usage or configuration, nothing was done ·
-3 another process held what was needed
+3 another process held what was needed · 130 (143 by SIGTERM) it was told to stop, or its sync was cancelled
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from mail_ingest import __version__
-from mail_ingest.cli import accounts, backfilling, exporting, keys, mending, querying, roles, serving, syncing, verifying
+from mail_ingest.cli import (
+    accounts,
+    backfilling,
+    exporting,
+    keys,
+    mending,
+    querying,
+    requesting,
+    roles,
+    serving,
+    syncing,
+    verifying,
+)
 from mail_ingest.cli.output import fail
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
@@ -34,6 +46,8 @@ app.add_typer(roles.app, name="role")
 app.command("sync")(syncing.sync)
 app.command("backfill")(backfilling.backfill)
 app.command("status")(syncing.status)
+app.command("request")(requesting.request)
+app.command("cancel")(requesting.cancel)
 app.command("query")(querying.query)
 app.command("export")(exporting.export)
 app.command("verify")(verifying.verify)

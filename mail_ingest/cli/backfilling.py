@@ -79,7 +79,7 @@ def backfill(
         print_json({**runs_as_json(runs, skipped), **estimate.as_json()})
     else:
         _show(estimate, list_first=list_first, is_done=not only_estimate)
-    raise typer.Exit(exit_code(runs))
+    raise typer.Exit(exit_code(runs, engine.stop_sign.stopped_by))
 
 
 def _show(estimate: Estimate, *, list_first: bool, is_done: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mail_ingest.cli.output import ProgressReport, fail, print_json, say
-from mail_ingest.cli.syncing import Addresses, AsJson, Wait, exit_code, open_engine, report
+from mail_ingest.cli.syncing import Addresses, AsJson, Wait, exit_code, open_engine, run_and_report
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
 
@@ -39,15 +39,12 @@ def retry(
     if wanted:
         accounts = _accounts_with(engine, accounts, wanted)
     options = SyncOptions(retry=True, message_ids=wanted)
-    with ProgressReport(live=False if as_json else None) as progress:
-        runs = engine.sync(
-            accounts, options, on_progress=progress, on_done=lambda run: None if as_json else report(run)
-        )
+    runs = run_and_report(engine, accounts, options, as_json=as_json)
     if as_json:
         print_json({"runs": [run.as_json() for run in runs], "units": sum(run.spent.total().units for run in runs)})
     elif not any(_did_something(run) for run in runs):
         say("no message was waiting for another try")
-    raise typer.Exit(exit_code(runs))
+    raise typer.Exit(exit_code(runs, engine.stop_sign.stopped_by))
 
 
 def _accounts_with(engine: Engine, accounts: list[Account], wanted: tuple[str, ...]) -> list[Account]:

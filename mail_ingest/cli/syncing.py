@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -77,7 +79,7 @@ def sync(
     runs = run_and_report(engine, accounts, options, as_json=as_json)
     if as_json:
         print_json(runs_as_json(runs, skipped))
-    raise typer.Exit(exit_code(runs))
+    raise typer.Exit(exit_code(runs, engine.stop_sign.stopped_by))
 
 
 def choose_accounts(
@@ -93,13 +95,26 @@ def choose_accounts(
     return accounts, skipped
 
 
-def run_and_report(engine: Engine, accounts: list[Account], options: SyncOptions, *, as_json: bool) -> list[SyncRun]:
-    """Syncs accounts, with progress and a line for each unless JSON is wanted."""
+def run_and_report(
+    engine: Engine, accounts: Sequence[Account], options: SyncOptions, *, as_json: bool
+) -> list[SyncRun]:
+    """Syncs accounts, with progress and a line for each unless JSON is wanted.
+
+    The first SIGINT or SIGTERM stops at the next safe point, a second at once.
+    """
+    from mail_ingest.ingest.stopping import stop_on_signals
+
     engine.check_warehouse()
-    with ProgressReport(live=False if as_json else None) as progress:
-        return engine.sync(
+    with (
+        ProgressReport(live=False if as_json else None) as progress,
+        stop_on_signals(engine.stop_sign, tell=_tell_of_signal),
+    ):
+        runs = engine.sync(
             accounts, options, on_progress=progress, on_done=lambda run: None if as_json else report(run)
         )
+    if engine.stop_sign.stopped_by and len(runs) < len(accounts) and not as_json:
+        say(f"{len(accounts) - len(runs)} mailboxes were not begun")
+    return runs
 
 
 def runs_as_json(runs: list[SyncRun], skipped: list[Account]) -> dict[str, object]:
@@ -117,6 +132,11 @@ def runs_as_json(runs: list[SyncRun], skipped: list[Account]) -> dict[str, objec
         ],
         "units": sum(run.spent.total().units for run in runs),
     }
+
+
+def _tell_of_signal(name: str) -> None:
+    # not through sys.stderr: a handler may run in the middle of a line that is being written
+    os.write(2, f"mail-ingest: {name}: stopping at the next safe point; once more stops at once\n".encode())
 
 
 def open_engine(wait_s: float) -> Engine:
@@ -156,12 +176,17 @@ def _say_unexpected(account_id: str, fields: Sequence[str]) -> None:
         say(f"{account_id}: Gmail's answers are not all as this version knows them: {', '.join(fields)}")
 
 
-def exit_code(runs: list[SyncRun]) -> int:
-    """1 where an account failed, else 3 where another process held one, else 0."""
+def exit_code(runs: list[SyncRun], stopped_by: str = "") -> int:
+    """1 where an account failed, else 3 where another process held one, else 130 (143 by SIGTERM) where one was cancelled
+    or the process was told to stop, else 0."""
     outcomes = {run.outcome for run in runs}
     if "failed" in outcomes:
         return 1
-    return 3 if "busy" in outcomes else 0
+    if "busy" in outcomes:
+        return 3
+    if stopped_by:
+        return 128 + signal.Signals[stopped_by]
+    return 128 + signal.SIGINT if "cancelled" in outcomes else 0
 
 
 def status(
@@ -234,7 +259,8 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         "last_error_class": account.last_error_class,
         "consecutive_failures": account.consecutive_failures,
         "resume_at": account.resume_at,
-        "next_due_at": account.next_due_at,
+        "schedule": account.schedule,
+        "next_due_at": account.due_at(now),
         "backlog": 0,
         "backlog_waiting": 0,
         "out_of_scope": 0,

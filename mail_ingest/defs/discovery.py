@@ -7,10 +7,14 @@ import dagster as dg
 from pydantic import Field
 
 from mail_ingest.accounts import Findings, discover, plan_of
-from mail_ingest.defs.jobs import default_status
 from mail_ingest.defs.outcomes import markdown_table
+from mail_ingest.defs.queue import MAINTENANCE, queue_tags
 from mail_ingest.defs.resources import MailIngest
+from mail_ingest.defs.starting import schedule_status
 from mail_ingest.settings import Settings
+
+#: Listing a hundred thousand people takes minutes.
+_MAX_RUNTIME_S = 3600
 
 
 class DiscoveryConfig(dg.Config):
@@ -41,6 +45,7 @@ def discovery_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
         name="discover_accounts",
         description="Registers who is new in the Workspace's directory, and pauses who left or is suspended. Costs no quota.",
         executor_def=dg.in_process_executor,
+        tags=queue_tags(MAINTENANCE, turn="maintenance", max_runtime_s=_MAX_RUNTIME_S),
     )
     def job() -> None:
         discover_workspace()
@@ -57,7 +62,7 @@ def daily_discovery(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDef
         cron_schedule="47 2 * * *",
         execution_timezone="UTC",
         description="Brings the accounts up to the Workspace's directory every day, if MAIL_INGEST_DISCOVERY_... names one.",
-        default_status=default_status(settings),
+        default_status=schedule_status(settings),
     )
     def daily() -> dg.RunRequest | dg.SkipReason:
         if not settings.discovery_credentials or not settings.discovery_admin:

@@ -6,41 +6,21 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
+from mail_ingest.accounts import schedule_of
 from mail_ingest.defs.checks import audit_run_config
 from mail_ingest.defs.outcomes import raise_for_failures
+from mail_ingest.defs.queue import MAINTENANCE, SCHEDULED, UNFINISHED, queue_tags
 from mail_ingest.defs.resources import MailIngest
-from mail_ingest.defs.specs import RELATION_GROUPS, asset_key, table_name
-from mail_ingest.defs.syncing import (
-    STATE_POOL,
-    Metadata,
-    content_metadata,
-    run_summary,
-    state_metadata,
-    sync,
-    triggered_by,
-)
-from mail_ingest.ingest import SyncOptions, SyncRun
-from mail_ingest.ingest.backlog import completed_partitions, partitions_with_new_content
-from mail_ingest.ingest.engine import Engine
+from mail_ingest.defs.specs import RELATION_GROUPS
+from mail_ingest.defs.starting import schedule_status
+from mail_ingest.defs.syncing import STATE_POOL, sync, sync_events, triggered_by
+from mail_ingest.ingest import SyncOptions
 from mail_ingest.settings import Settings
-from mail_ingest.sources.tables import MESSAGES
 
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-#: Runs with the same value take turns in the queue (dagster.yaml). Whoever goes round the queue meets the accounts' locks.
-TURN_TAG = "mail_ingest/turn"
 #: A first sync takes hours; ended after this time it goes on with the next one, and nothing is bought twice.
 _MAX_RUNTIME_S = 6 * 3600
-
-
-#: Partitions that a sync reports at most, the newest ones: an event costs 10 ms and 5 KB, and a mailbox has thousands of
-#: days. The rest is reported by the syncs that follow.
-_PARTITIONS_TOLD = 400
+#: A full build of a million messages and all checks take minutes.
+_MAX_BUILD_S = 2 * 3600
 
 
 class SyncConfig(dg.Config):
@@ -48,6 +28,9 @@ class SyncConfig(dg.Config):
 
     accounts: list[str] = Field(default=[], description="Addresses to take; all active accounts if there are none.")
     groups: list[str] = Field(default=[], description="Groups to take the active accounts of; all if there are none.")
+    schedules: list[str] = Field(
+        default=[], description="Schedules to take the active accounts of, such as hourly; all if there are none."
+    )
     max_messages: int | None = Field(
         default=None, description="Buy the content of at most so many messages of each account."
     )
@@ -73,40 +56,27 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
             mode=config.mode, max_messages=config.max_messages, triggered_by=triggered_by(context.run)
         )
         with mail_ingest.engine() as engine:
-            runs = sync(engine, config.accounts, options, context.log, groups=config.groups)
-            about_run = run_summary(engine, runs)
-            if any(run.changed_anything for run in runs):
-                yield from _materializations(engine, runs, about_run, context.instance)
-            elif any(not run.error for run in runs):
-                # that nothing changed is news as well: freshness is measured by materializations, and by nothing else
-                for key, metadata in state_metadata(engine, {}):
-                    yield dg.AssetMaterialization(key, metadata=metadata)
-            yield dg.Output(None, metadata=about_run)
+            runs = sync(
+                engine,
+                config.accounts,
+                options,
+                context.log,
+                groups=config.groups,
+                schedules=[schedule_of(name) for name in config.schedules],
+            )
+            yield from sync_events(engine, runs, context.instance)
         raise_for_failures(runs)
 
     @dg.job(
         name="sync",
         description="Keeps every active account true: state, then new content. Costs 2 quota units where nothing changed.",
         executor_def=dg.in_process_executor,
-        tags={"dagster/max_runtime": str(_MAX_RUNTIME_S), TURN_TAG: "sync"},
+        tags=queue_tags(SCHEDULED, turn="sync", max_runtime_s=_MAX_RUNTIME_S),
     )
     def job() -> None:
         sync_accounts()
 
     return job
-
-
-def _materializations(
-    engine: Engine, runs: Sequence[SyncRun], about_run: Metadata, instance: dg.DagsterInstance
-) -> Iterator[dg.AssetMaterialization]:
-    """The state tables, and the partitions that are complete now and got content by this sync or were not known to be."""
-    for key, metadata in state_metadata(engine, about_run):
-        yield dg.AssetMaterialization(key, metadata=metadata)
-    got_content = partitions_with_new_content(engine, runs)
-    reported = instance.get_materialized_partitions(asset_key(table_name(MESSAGES)))
-    news = [each for each in completed_partitions(engine, runs) if each in got_content or each not in reported]
-    for key, partition, metadata in content_metadata(engine, about_run, news[:_PARTITIONS_TOLD]):
-        yield dg.AssetMaterialization(key, partition=partition, metadata=metadata)
 
 
 def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-untyped-def]  # Dagster exports no name for it
@@ -116,6 +86,7 @@ def analyst_job(checks: Sequence[dg.AssetChecksDefinition]):  # type: ignore[no-
         selection=dg.AssetSelection.groups(*RELATION_GROUPS) | dg.AssetSelection.checks(*checks),
         description="Brings the analyst tables up to date, makes the views, and runs the checks. Costs no quota.",
         executor_def=dg.in_process_executor,
+        tags=queue_tags(MAINTENANCE, turn="maintenance", max_runtime_s=_MAX_BUILD_S),
     )
 
 
@@ -127,7 +98,7 @@ def audit_job(check: dg.AssetChecksDefinition):  # type: ignore[no-untyped-def] 
         config=audit_run_config(check),
         description="Compares warehouse and raw archive with every mailbox. Costs quota units, within a budget an account.",
         executor_def=dg.in_process_executor,
-        tags={"dagster/max_runtime": str(_MAX_RUNTIME_S)},
+        tags=queue_tags(MAINTENANCE, turn="maintenance", max_runtime_s=_MAX_RUNTIME_S),
     )
 
 
@@ -139,14 +110,17 @@ def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinit
         target=job,
         cron_schedule="7 * * * *",
         execution_timezone="UTC",
-        description="Syncs every active account at seven minutes past the hour, unless the sync before still runs.",
-        default_status=default_status(settings),
+        description=(
+            "Syncs every active account with the schedule `hourly` at seven minutes past the hour, unless the sync before "
+            "still runs."
+        ),
+        default_status=schedule_status(settings),
     )
     def hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        unfinished = context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED), limit=1)
+        unfinished = context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1)
         if unfinished:
             return dg.SkipReason(f"The sync before has not finished yet (run {unfinished[0].run_id}).")
-        return dg.RunRequest()
+        return dg.RunRequest(run_config={"ops": {"sync_accounts": {"config": {"schedules": ["hourly"]}}}})
 
     return hourly
 
@@ -159,7 +133,7 @@ def nightly_checks(settings: Settings, job) -> dg.ScheduleDefinition:  # type: i
         cron_schedule="37 3 * * *",
         execution_timezone="UTC",
         description="Brings the analyst tables up to date and runs all checks every night.",
-        default_status=default_status(settings),
+        default_status=schedule_status(settings),
     )
 
 
@@ -171,11 +145,5 @@ def nightly_audit(settings: Settings, job) -> dg.ScheduleDefinition:  # type: ig
         cron_schedule="37 4 * * *",
         execution_timezone="UTC",
         description="Compares every account with its mailbox every night, within a budget of quota units.",
-        default_status=default_status(settings),
+        default_status=schedule_status(settings),
     )
-
-
-def default_status(settings: Settings) -> dg.DefaultScheduleStatus:
-    """Schedules are on by themselves in the deployment called production only."""
-    is_production = settings.env == "production"
-    return dg.DefaultScheduleStatus.RUNNING if is_production else dg.DefaultScheduleStatus.STOPPED

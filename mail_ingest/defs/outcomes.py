@@ -36,8 +36,8 @@ class SyncLog:
 
     def on_done(self, run: SyncRun) -> None:
         if run.error:
-            # spent quota is no failure, the next run goes on
-            level = logging.WARNING if run.outcome == "partial" else logging.ERROR
+            # spent quota is no failure, the next run goes on; nor is what somebody cancelled
+            level = logging.WARNING if run.outcome in ("partial", "cancelled") else logging.ERROR
             self._log.log(level, "%s: %s: %s", run.account_id, run.outcome, run.error)
         if run.unexpected_fields:
             self._log.warning(

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from mail_ingest.defs.outcomes import failure_of
+from mail_ingest.defs.reaper import marked_alive
 from mail_ingest.errors import MailIngestError
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import load_settings
@@ -20,6 +21,12 @@ class MailIngest(dg.ConfigurableResource[Any]):
         default=600.0,
         description="Seconds to wait for what another process holds; a load package in the making takes up to 300.",
     )
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["MailIngest"]:
+        """The resource for the length of a run, which is known to live meanwhile; see `reaper`."""
+        with marked_alive(context.run, context.instance):
+            yield self
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:

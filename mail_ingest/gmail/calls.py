@@ -83,6 +83,7 @@ class Caller:
         findings: Findings,
         max_in_flight: int,
         patience: Patience,
+        before_call: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         rand: Callable[[], float] = random.random,
@@ -95,6 +96,7 @@ class Caller:
         self._findings = findings
         self._in_flight = governor.in_flight(account_id, max_in_flight)
         self._patience = patience
+        self._before_call = before_call
         self._clock = clock
         self._sleep = sleep
         self._rand = rand
@@ -115,6 +117,7 @@ class Caller:
         """
         tries = _Tries(patience or self._patience)
         while True:
+            self._before_call()
             try:
                 token = self._token.token()
             except ServerError as error:

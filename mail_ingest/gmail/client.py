@@ -33,7 +33,8 @@ class GmailClient:
     """Reads one mailbox. Building it opens nothing; its methods may be called from many threads.
 
     Every method raises GmailError as `errors` describes it, after the retries that the refusal deserves.
-    Clients of the same account share the governor's pace and its bound on calls in flight.
+    Clients of the same account share the governor's pace and its bound on calls in flight. `before_call` is called before
+    every request, in the thread that makes it; what it raises ends the work.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class GmailClient:
         user_agent: str = USER_AGENT,
         max_in_flight: int = 10,
         patience: Patience = Patience(),  # noqa: B008  frozen
+        before_call: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         rand: Callable[[], float] = random.random,
@@ -68,6 +70,7 @@ class GmailClient:
             findings=self.findings,
             max_in_flight=max_in_flight,
             patience=patience,
+            before_call=before_call,
             clock=clock,
             sleep=sleep,
             rand=rand,

@@ -6,7 +6,9 @@ because Gmail gives them in no order. What people wrote (snippet, raw bytes, lab
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 ChangeKind = Literal["messageAdded", "messageDeleted", "labelAdded", "labelRemoved"]
@@ -56,6 +58,18 @@ class IdPage:
 
     refs: tuple[MessageRef, ...]
     next_page_token: str | None
+
+
+def arrived_at(message_id: str) -> datetime | None:
+    """When a message came into the mailbox, as ids of 16 hex digits tell; None for others, which are opaque."""
+    if not re.fullmatch("[0-9a-f]{16}", message_id):
+        return None
+    return datetime.fromtimestamp((int(message_id, 16) >> 20) / 1000, UTC)
+
+
+def first_id_of(moment: datetime) -> str:
+    """The lowest id of 16 hex digits that a message of this moment can have."""
+    return f"{max(int(moment.timestamp() * 1000), 0) << 20:016x}"
 
 
 @dataclass(frozen=True, slots=True)

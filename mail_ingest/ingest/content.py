@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mail_ingest.errors import (
     BusyError,
+    CancelledError,
     ChangedAnswerError,
     GmailError,
     MessageGoneError,
@@ -191,7 +192,7 @@ class ContentDrain:
             rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
             failed = RowBuffer(FETCH_FAILURES, spool.write)
             fetched: list[str] = []
-            ended: GmailError | None = None
+            ended: GmailError | CancelledError | None = None
             deadline = time.monotonic() + PACKAGE_SECONDS
             bounded = _until(ids, lambda: spool.size_bytes < PACKAGE_BYTES and time.monotonic() < deadline)
             try:
@@ -209,7 +210,7 @@ class ContentDrain:
                     else:
                         failed.add(self._failure(message_id, result, earlier.get(message_id)))
                     self._report()
-            except GmailError as error:
+            except (GmailError, CancelledError) as error:
                 ended = error
             packs.close()
             rows.flush()

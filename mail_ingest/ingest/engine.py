@@ -8,16 +8,19 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from mail_ingest.accounts import Account, AccountState, Registry, check_groups
+from sqlalchemy.exc import SQLAlchemyError
+
+from mail_ingest.accounts import ADAPTIVE, Account, AccountState, Registry, Schedule, check_groups
 from mail_ingest.errors import (
     AccountError,
     AuthError,
     BusyError,
+    CancelledError,
     ConfigError,
     MailIngestError,
     QuotaError,
@@ -36,6 +39,8 @@ from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.ingest.state import StateSync, check_mailbox
+from mail_ingest.ingest.stopping import StopSign
+from mail_ingest.ingest.traffic import measure_traffic
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES
 from mail_ingest.warehouse.archive import RawArchive
@@ -83,7 +88,10 @@ class Engine:
         self.analyst_tables = AnalystTables(
             load_relations(), Configuration.of(settings), "duckdb" if settings.is_duckdb else "postgres"
         )
+        self.stop_sign = StopSign()
+        sleep = self.stop_sign.sleeper(sleep)
         self.warehouse, self.locks = make_warehouse(settings, wait_s, self._prepare)
+        self.locks.while_waiting = self.stop_sign.check_once
         self.queries = Queries(self.warehouse)
         self.partitions = PartitionQueries(self.warehouse)
         self.pipelines = Pipelines(settings, self.warehouse, self.locks)
@@ -125,6 +133,7 @@ class Engine:
             transport=self.transport,
             url=self.settings.gmail_url,
             max_in_flight=self.settings.max_in_flight,
+            before_call=self.stop_sign.check,
             clock=self._clock,
             sleep=self._sleep,
         )
@@ -135,20 +144,23 @@ class Engine:
             return [self.registry.get(address) for address in dict.fromkeys(addresses)]
         return self.registry.list("active")
 
-    def due(self, addresses: Sequence[str] = (), groups: Sequence[str] = ()) -> tuple[list[Account], list[Account]]:
+    def due(
+        self, addresses: Sequence[str] = (), groups: Sequence[str] = (), schedules: Sequence[Schedule] = ()
+    ) -> tuple[list[Account], list[Account]]:
         """The accounts to sync now, and those that are left alone: paused, waiting after failures, out of quota.
 
-        Naming accounts overrides all of that, naming groups leaves out other accounts. Raises ConfigError for an unknown
-        account or group, and where both are named.
+        Naming accounts overrides all of that, naming groups or schedules leaves out other accounts. Raises ConfigError for
+        an unknown account or group, and where accounts and groups are named.
         """
         if addresses and groups:
             raise ConfigError("a sync takes accounts or groups, not both")
         if addresses:
             return self.accounts(addresses), []
         check_groups(self.registry, groups)
-        due = self.registry.due(groups)
+        due = self.registry.due(groups, schedules)
         names = {account.account_id for account in due}
-        return due, [account for account in self.registry.list(groups=groups) if account.account_id not in names]
+        others = (account for account in self.registry.list(groups=groups) if account.account_id not in names)
+        return due, [account for account in others if not schedules or account.schedule in schedules]
 
     def check_warehouse(self) -> None:
         """Opens the warehouse once, so that what is wrong with it, or with whose it and the control database are, is said
@@ -183,23 +195,36 @@ class Engine:
         *,
         on_progress: OnProgress = _no_progress,
         on_done: Callable[[SyncRun], None] = lambda _: None,
+        is_cancelled: Callable[[str], bool] = lambda _: False,
     ) -> list[SyncRun]:
         """Syncs accounts one after another. One account's failure is its own: the others are done all the same.
 
         Errors are in the runs (`outcome`, `error`, `error_class`), not raised, but for those that stop everything: a
         warehouse that another process holds or that cannot be opened ends that account's run alone as well.
+
+        A sync ends early where `mail-ingest cancel` asks for it, or `is_cancelled` says so of its account_id. `stop_sign`
+        ends the one under way, and none is begun after it: those accounts have no run in the list.
         """
         remove_leftovers(self.spool_folder)
         self._count_todays_units()
-        runs = []
+        runs: list[SyncRun] = []
+        synced: list[Account] = []
         for account in accounts:
-            run = self._sync_account(account, options, on_progress)
+            if self.stop_sign.stopped_by:
+                break
+            run = self._sync_account(account, options, on_progress, is_cancelled)
             runs.append(run)
+            synced.append(account)
             on_done(run)
+        if self.stop_sign.stopped_by:
+            return runs
         if not self._has_built or any(run.changed_anything or run.is_recorded for run in runs):
             self.keep_analyst_tables()
         elif self.registry.states() != self._copied_states:
             self._keeping(self.copy_account_states, "states of accounts")
+        adaptive = [account.account_id for account in synced if account.schedule in ADAPTIVE]
+        if adaptive:
+            self._keeping(lambda: self._note_traffic(adaptive), "activity of accounts")
         return runs
 
     def build_analyst_tables(self, *, is_full: bool = False) -> Build:
@@ -230,6 +255,12 @@ class Engine:
         copy_account_states(self.warehouse, states)
         self._copied_states = states
 
+    def _note_traffic(self, account_ids: Sequence[str]) -> None:
+        """Notes what the adaptive schedules go by; measured by the sync, because then the warehouse is at hand."""
+        self.registry.note_traffic(
+            measure_traffic(self.warehouse, account_ids, datetime.fromtimestamp(self._clock(), UTC))
+        )
+
     @staticmethod
     def _keeping(step: Callable[[], None], what: str) -> None:
         try:
@@ -254,24 +285,21 @@ class Engine:
             self.governor.spent_before(self.queries.units_since(self.governor.day_ends_at() - timedelta(days=1)))
             self._knows_todays_units = True
 
-    def _sync_account(self, account: Account, options: SyncOptions, on_progress: OnProgress) -> SyncRun:
+    def _sync_account(
+        self,
+        account: Account,
+        options: SyncOptions,
+        on_progress: OnProgress,
+        is_cancelled: Callable[[str], bool] = lambda _: False,
+    ) -> SyncRun:
         run = SyncRun(account.account_id, options.triggered_by, self.governor.ledger)
         failure: MailIngestError | None = None
         try:
-            self.registry.sync_started(account.account_id)
-            # the rest is left to the syncs that run beside a backfill, in other processes
-            is_backfill = bool(options.partitions)
-            self.governor.set_share(self.settings.backfill_share if is_backfill else self.settings.quota_share)
-            client = self.client(account)
-            run.findings = client.findings
-            if options.list_only:
-                check_mailbox(client.get_profile(), account.account_id)
-                run.kind = "content"
-                list_partitions(self, account, client, run, options.partitions, on_progress)
-            else:
-                self.sync_state(account, client, run, options, on_progress)
-            if options.content and not options.list_only:
-                self.drain_content(account, client, run, options, on_progress)
+            with self._cancellable(account.account_id, is_cancelled):
+                self.registry.sync_started(account.account_id)
+                self._read_gmail(account, run, options, on_progress)
+        except CancelledError as error:
+            run.outcome, failure = "cancelled", error
         except BusyError as error:
             run.outcome, failure = "busy", error
         except QuotaError as error:
@@ -299,6 +327,40 @@ class Engine:
         run.finished_at = datetime.now(UTC)
         self._record_end(account, run, options, failure)
         return run
+
+    def _read_gmail(self, account: Account, run: SyncRun, options: SyncOptions, on_progress: OnProgress) -> None:
+        # the rest is left to the syncs that run beside a backfill, in other processes
+        is_backfill = bool(options.partitions)
+        self.governor.set_share(self.settings.backfill_share if is_backfill else self.settings.quota_share)
+        client = self.client(account)
+        run.findings = client.findings
+        if options.list_only:
+            check_mailbox(client.get_profile(), account.account_id)
+            run.kind = "content"
+            list_partitions(self, account, client, run, options.partitions, on_progress)
+            return
+        self.sync_state(account, client, run, options, on_progress)
+        if options.content:
+            self.drain_content(account, client, run, options, on_progress)
+
+    @contextmanager
+    def _cancellable(self, account_id: str, is_cancelled: Callable[[str], bool]) -> Iterator[None]:
+        """Lets the sync in the block be cancelled by anybody who can write to the control database."""
+        requests = self.registry.requests
+        begun_with = requests.cancel_count(account_id)
+
+        def ask() -> bool:
+            try:
+                return requests.cancel_count(account_id) != begun_with or is_cancelled(account_id)
+            except (MailIngestError, SQLAlchemyError) as error:
+                # nothing is known of a cancellation then; the sync itself will say what is wrong with the database
+                logger.warning(
+                    "whether the sync of %s was cancelled is not known: %s", account_id, type(error).__name__
+                )
+                return False
+
+        with self.stop_sign.watch(account_id, ask):
+            yield
 
     def sync_state(
         self,
@@ -404,6 +466,7 @@ class Engine:
                 error=failure,
                 # a backfill that has spent its share of the day leaves the rest of it to the account's syncs
                 next_due_at=None if options.partitions and _is_own_limit(failure) else run.resume_at,
+                owner_active_at=run.owner_active_at,
                 # a full disk says nothing about the account
                 counts=not isinstance(failure, WarehouseError | ConfigError),
             )

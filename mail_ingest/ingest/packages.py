@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from mail_ingest.gmail.changes import LabelEvent, StateChange
+from mail_ingest.gmail.changes import REMOVED, LabelEvent, StateChange
+from mail_ingest.gmail.models import arrived_at
 from mail_ingest.ingest.run import SyncRun
 from mail_ingest.sources.landing import STATE_SOURCE, landing_source
 from mail_ingest.sources.states import StateRows
@@ -72,16 +73,27 @@ class StatePackages:
             if not self._ahead or self._ahead[-1][1].events >= PART_ROWS:
                 self._ahead.append(self._new())
             self._ahead[-1][1].add_events(events)
+            self._look_for_owner(events)
         self.states += 1
         self.added += change.stored is None
         self.deleted += change.is_deleted
+        if change.stored is None and "SENT" in change.label_ids:
+            sent_at = arrived_at(change.message_id)
+            if sent_at is not None:
+                self._run.saw_owner(min(sent_at, self._observed_at))
         self._roll()
 
     def add_events(self, events: Iterable[LabelEvent]) -> None:
         """Events that history tells. They have keys of their own, so they may land before the states they led to."""
         for event in events:
             self.rows.add_events((event,))
+            self._look_for_owner((event,))
             self._roll()
+
+    def _look_for_owner(self, events: Iterable[LabelEvent]) -> None:
+        """Whoever reads takes the label UNREAD away; history has no times, so it counts as of now."""
+        if any(event.label_id == "UNREAD" and event.action == REMOVED for event in events):
+            self._run.saw_owner(self._observed_at)
 
     def _roll(self) -> None:
         if self.rows.states + self.rows.events >= PART_ROWS:

@@ -63,7 +63,8 @@ class SyncRun:
 
     `days` are those (such as 2026-05-03) in which content was stored, `partitions_listed` those of a backfill whose messages
     Gmail has listed, with the ids that stand for another one in `message_months`: of partitions that are not there nothing
-    is known. `dead_letters` are the account's, however long ago they failed.
+    is known. `dead_letters` are the account's, however long ago they failed. `owner_active_at`: when the mailbox's owner was
+    last seen to have read or sent something, None where the sync saw nothing of it.
     `findings` are the client's, `recorded_fields` those of them that the run's row holds so far.
     """
 
@@ -90,6 +91,7 @@ class SyncRun:
     out_of_scope: int = 0
     dead_letters: int = 0
     is_recorded: bool = False
+    owner_active_at: datetime | None = None
     days: set[str] = field(default_factory=set)
     partitions_listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
@@ -105,6 +107,10 @@ class SyncRun:
         """What this sync has spent so far at Gmail."""
         now = self.ledger.snapshot(self.account_id)
         return now - self._before if self._before is not None else now
+
+    def saw_owner(self, moment: datetime) -> None:
+        """Notes that the mailbox's owner read or sent something then."""
+        self.owner_active_at = max(moment, self.owner_active_at or moment)
 
     @property
     def changed_anything(self) -> bool:

@@ -17,10 +17,9 @@ import psycopg2
 import psycopg2.extensions
 
 from mail_ingest.errors import WarehouseError
-from mail_ingest.warehouse.locks import Locks, busy
+from mail_ingest.warehouse.locks import POLL_S, Locks, busy
 from mail_ingest.warehouse.server import Server, is_alive
 
-_POLL_S = 0.05
 #: dlt's working folder is this machine's, and another deployment may share it.
 _OF_THE_MACHINE = "pipeline:"
 
@@ -81,7 +80,8 @@ class AdvisoryLocks(Locks):
                 ) from None
             if time.monotonic() > deadline:
                 raise busy(name, wait_s)
-            time.sleep(_POLL_S)
+            self.while_waiting()
+            time.sleep(POLL_S)
 
     def _held(self) -> list[tuple[str, psycopg2.extensions.connection]]:
         if not hasattr(self._of_thread, "held"):

@@ -143,6 +143,7 @@ class DuckDBWarehouse(Warehouse):
                         f"Another program has the warehouse {self.path} open and did not let go within "
                         f"{self._locks.wait_s:g} s. Close it (a DuckDB shell, a notebook), or wait longer with --wait."
                     ) from None
+            self._locks.while_waiting()
             time.sleep(0.1)
 
 

@@ -3,7 +3,8 @@
 Names: `account:<id>` while an account's state is read and loaded, `content:<id>` while content is bought for it (and
 `next:content:<id>` while somebody waits for that),
 `pipeline:<name>` while dlt extracts and loads, `warehouse` while the DuckDB file is open. The command line and Dagster
-take the same ones. Taken in that order, so that two processes never wait for each other.
+take the same ones. Taken in that order, so that two processes never wait for each other. `run:<id>`, which nobody waits
+for, shows that the worker of a run of Dagster's lives.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mail_ingest.errors import BusyError
+
+#: Seconds between two tries to get a lock.
+POLL_S = 0.05
 
 
 class Locks:
@@ -26,6 +30,8 @@ class Locks:
     def __init__(self, folder: Path, wait_s: float = 60.0) -> None:
         self._folder = folder
         self.wait_s = wait_s
+        self.while_waiting: Callable[[], None] = lambda: None
+        """Called every `POLL_S` while a lock is waited for; what it raises ends the waiting."""
 
     @contextmanager
     def hold(self, name: str, *, wait_s: float | None = None) -> Iterator[None]:
@@ -36,10 +42,15 @@ class Locks:
         wait_s = self.wait_s if wait_s is None else wait_s
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._folder / _file_name(name), thread_local=False)
-        try:
-            lock.acquire(timeout=max(wait_s, 0), poll_interval=0.05)
-        except Timeout:
-            raise busy(name, wait_s) from None
+        deadline = time.monotonic() + wait_s
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if time.monotonic() >= deadline:
+                    raise busy(name, wait_s) from None
+                self.while_waiting()
+                time.sleep(POLL_S)
         try:
             yield
         finally:
@@ -59,6 +70,10 @@ class Locks:
             except BusyError:
                 raise busy(name, wait_s) from None
             yield
+
+    def forget(self, name: str) -> None:
+        """Removes what a lock that nobody asks for any more, such as a finished run's, has left behind."""
+        (self._folder / _file_name(name)).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raises WarehouseError where a lock that this thread holds was lost; a lock of the operating system cannot be."""

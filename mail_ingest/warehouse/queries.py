@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import orjson
 
 from mail_ingest.gmail.changes import StoredState
-from mail_ingest.gmail.models import Label
+from mail_ingest.gmail.models import Label, first_id_of
 from mail_ingest.warehouse.connection import Warehouse
 
 _STATE_COLUMNS = "message_id, thread_id, cast(label_ids as varchar), history_id, is_deleted, first_seen_at"
@@ -55,7 +55,7 @@ class Scope:
         parts, values = ["true"], list[object]()
         if self.since is not None:
             parts.append("(length(s.message_id) <> 16 or s.message_id >= ?)")
-            values.append(f"{max(int(self.since.timestamp() * 1000), 0) << 20:016x}")
+            values.append(first_id_of(self.since))
         if self.label_id is not None:
             parts.append("position(? in cast(s.label_ids as varchar)) > 0")
             values.append(orjson.dumps(self.label_id).decode())

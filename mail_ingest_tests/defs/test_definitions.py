@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import dagster as dg
 import pytest
 
 from mail_ingest.definitions import build_definitions
+from mail_ingest.errors import ConfigError
 from mail_ingest.warehouse.marts import load_relations
 
 PROJECT = Path(__file__).parents[2]
@@ -111,10 +114,13 @@ def test_everything_has_its_name_and_its_place() -> None:
     assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys) == CHECKS
     repository = definitions.get_repository_def()
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
+        "adaptive_sync",
         "analyst_tables",
         "audit",
         "discover_accounts",
         "estimate_backfill",
+        "refresh_labels",
+        "requested_sync",
         "sync",
     ]
     assert {schedule.name: (schedule.job_name, schedule.cron_schedule) for schedule in repository.schedule_defs} == {
@@ -122,8 +128,13 @@ def test_everything_has_its_name_and_its_place() -> None:
         "nightly_checks": ("analyst_tables", "37 3 * * *"),
         "nightly_audit": ("audit", "37 4 * * *"),
         "daily_discovery": ("discover_accounts", "47 2 * * *"),
+        "weekly_labels": ("refresh_labels", "17 5 * * 0"),
     }
-    assert repository.sensor_defs == []
+    assert {sensor.name: sensor.minimum_interval_seconds for sensor in repository.sensor_defs} == {
+        "sync_requests": 10,
+        "adaptive_schedule": 60,
+        "dead_runs": 30,
+    }
 
 
 def test_lineage_runs_from_states_over_content_to_the_analyst_tables() -> None:
@@ -268,9 +279,48 @@ def test_schedules_and_sensors_start_by_themselves_in_production_only(
     by_themselves = {
         each.name: each.default_status.value for each in (*repository.schedule_defs, *repository.sensor_defs)
     }
-    assert {"hourly_sync", "nightly_checks", "nightly_audit", "daily_discovery"} <= by_themselves.keys()
+    assert {"hourly_sync", "weekly_labels", "sync_requests", "adaptive_schedule", "dead_runs"} <= by_themselves.keys()
     assert by_themselves == dict.fromkeys(by_themselves, status)
     # Dagster makes a sensor of its own where an asset or a check says when it wants to run
     graph = definitions.resolve_asset_graph()
     assert not any(graph.get(key).automation_condition for key in graph.get_all_asset_keys())
     assert not any(graph.get(key).automation_condition for key in graph.asset_check_keys)
+
+
+def test_a_wrong_setting_is_named_when_definitions_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_INGEST_GMAIL_URL", "gmail.example")
+
+    with pytest.raises(ConfigError, match=r"MAIL_INGEST_GMAIL_URL is 'gmail.example'; it takes an http or https URL"):
+        build_definitions()
+
+
+def test_definitions_load_in_an_empty_environment_and_leave_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "from mail_ingest.definitions import defs; print(len(list(defs().resolve_asset_graph().get_all_asset_keys())))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error:::mail_ingest", "-c", code],
+        env={"PYTHONPATH": str(PROJECT), "PATH": os.defpath},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(sum(map(len, GROUPS.values())))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dg_finds_nothing_wrong_with_the_project() -> None:
+    run = subprocess.run(
+        [Path(sys.executable).with_name("dg"), "check", "defs"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "All definitions loaded successfully" in run.stdout + run.stderr

@@ -14,7 +14,7 @@ import pytest
 from dagster._core.instance.config import PoolGranularity
 
 from mail_ingest.definitions import build_definitions
-from mail_ingest.defs.jobs import TURN_TAG
+from mail_ingest.defs.queue import TURN_TAG, PriorityRunCoordinator
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
@@ -36,12 +36,15 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_environment: N
 
 
 def test_the_settings_are_valid_and_do_what_they_say(instance: dg.DagsterInstance) -> None:
-    assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
+    assert isinstance(instance.run_coordinator, PriorityRunCoordinator)
     queue = instance.get_concurrency_config().run_queue_config
     pools = instance.get_concurrency_config().pool_config
     assert queue is not None
-    assert queue.max_concurrent_runs == 4
-    assert queue.tag_concurrency_limits == [{"key": TURN_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+    assert queue.max_concurrent_runs == 8
+    assert queue.tag_concurrency_limits == [
+        {"key": TURN_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1},
+        {"key": "dagster/backfill", "limit": 2},
+    ]
     assert TURN_TAG in build_definitions().resolve_job_def("sync").tags
     assert (pools.default_pool_limit, pools.pool_granularity) == (1, PoolGranularity.OP)
     assert instance.run_monitoring_enabled

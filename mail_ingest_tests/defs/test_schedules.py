@@ -28,12 +28,13 @@ def _tick(name: str, instance: dg.DagsterInstance) -> dg.RunRequest | str:
     return result.skip_message or ""
 
 
-@pytest.mark.parametrize("name", ["hourly_sync", "nightly_checks", "nightly_audit"])
+@pytest.mark.parametrize("name", ["hourly_sync", "nightly_checks", "nightly_audit", "weekly_labels"])
 def test_a_tick_asks_for_one_run_of_everything(name: str, instance: dg.DagsterInstance) -> None:
     request = _tick(name, instance)
 
     assert isinstance(request, dg.RunRequest)
-    assert request.run_config == {}
+    of_hour = {"ops": {"sync_accounts": {"config": {"schedules": ["hourly"]}}}}
+    assert request.run_config == (of_hour if name == "hourly_sync" else {})
     assert request.tags["dagster/schedule_name"] == name
 
 
