@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import open_database
+from mail_ingest.accounts.erasures import Erasures
 from mail_ingest.accounts.references import References
 from mail_ingest.accounts.rotation import Rotation, hold_keys, keys_in_use, rotate
 from mail_ingest.accounts.sealing import Sealer
@@ -59,6 +60,7 @@ class Registry:
         self._engine: Engine | None = None
         self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
+        self.erasures = Erasures(self._reading, self._writing, self._sealer, now)
 
     def add(
         self,
