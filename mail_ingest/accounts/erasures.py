@@ -35,7 +35,7 @@ Kind = Literal["account", "contact", "privacy"]
 #: `account_id` of what belongs to no account.
 _NOBODY = ""
 #: The row of the secret, to which its encryption is bound.
-_SECRET_ROW = "erasures"
+_ROW = "erasures"
 _SECRET_BYTES = 32
 #: Of the hash that stands for an address in receipts and lists.
 _SHOWN = 16
@@ -120,7 +120,7 @@ class Erasures:
         with self._lock:
             if self._secret:
                 return self._secret
-            chosen = select(erasure_secrets.c.sealed).where(erasure_secrets.c.account_id == _SECRET_ROW)
+            chosen = select(erasure_secrets.c.sealed).where(erasure_secrets.c.account_id == _ROW)
             with self._reading().begin() as connection:
                 sealed = connection.execute(chosen).scalar_one_or_none()
             if sealed is None and make:
@@ -133,7 +133,7 @@ class Erasures:
                     "or erase them again"
                 )
             try:
-                self._secret = self._sealer.open(_SECRET_ROW, sealed, "erasure secret")
+                self._secret = self._sealer.open(_ROW, sealed, "erasure secret")
             except ConfigError:
                 raise ConfigError(
                     "people's mail was erased, and the secret by which it is kept out was encrypted with a key that is not "
@@ -146,8 +146,8 @@ class Erasures:
         try:
             with self._writing().begin() as connection:
                 hold_keys(connection)
-                sealed = self._sealer.seal(_SECRET_ROW, secrets.token_bytes(_SECRET_BYTES), "erasure secret")
-                connection.execute(insert(erasure_secrets).values(account_id=_SECRET_ROW, sealed=sealed))
+                sealed = self._sealer.seal(_ROW, secrets.token_bytes(_SECRET_BYTES), "erasure secret")
+                connection.execute(insert(erasure_secrets).values(account_id=_ROW, sealed=sealed))
         except IntegrityError:
             pass  # another process was quicker
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,8 @@ from mail_ingest.errors import (
 from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.heap import return_unused
 from mail_ingest.ingest import failures
+from mail_ingest.ingest.erasing.admission import Admission
+from mail_ingest.ingest.erasing.people import ErasedPeople
 from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.packs import Packs
 from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
@@ -94,9 +96,11 @@ class ContentDrain:
         spool_folder: Path,
         on_progress: OnProgress,
         on_package: Callable[[], None] = lambda: None,
+        erased_people: Callable[[], ErasedPeople | None] = lambda: None,
     ) -> None:
         """`pending`: every pipeline that may hold packages of the account's content, left by a process that died.
-        `on_package`: called between two packages, with no lock held."""
+        `on_package`: called between two packages, with no lock held. `erased_people`: asked under the content lock whose mail is
+        kept out."""
         self._client = client
         self._run = run
         self._options = options
@@ -110,6 +114,7 @@ class ContentDrain:
         self._spool_folder = spool_folder
         self._on_progress = on_progress
         self._on_package = on_package
+        self._erased_people = erased_people
         self._retry_failed_before = datetime.now(UTC) if options.is_asked_for else None
         self._dead_letters_left = None if options.scope.failed else failures.DEAD_LETTERS_PER_RUN
         self._total = 0
@@ -215,9 +220,14 @@ class ContentDrain:
         earlier = self._queries.failures(self._account_id, ids) if rank else {}
         patience = failures.DEAD_LETTER_PATIENCE if rank == _DEAD else None
         with Spool(self._spool_folder) as spool, Packs(self._archive, self._account_id) as packs:
-            rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
+            admission = Admission(self._erased_people(), self._account_id, spool.write)
+            rows = ContentRows(
+                self._account_id, spool.write, keep_html=self._options.keep_html, rewrite=admission.rewrite
+            )
             failed = RowBuffer(FETCH_FAILURES, spool.write)
             fetched: list[str] = []
+            left_out: list[str] = []
+            bare: set[str] = set()
             ended: GmailError | None = None
             deadline = time.monotonic() + PACKAGE_SECONDS
             bounded = _until(ids, lambda: spool.size_bytes < PACKAGE_BYTES and time.monotonic() < deadline)
@@ -225,12 +235,18 @@ class ContentDrain:
                 for message_id, result in self._client.get_raw_messages(bounded, patience=patience):
                     self._attempted += 1
                     if isinstance(result, RawMessage):
+                        self._run.backlog -= 1
+                        verdict = admission.judge(result)
+                        if verdict == "left out":
+                            left_out.append(message_id)
+                            continue
                         now = datetime.now(UTC)
                         sha256 = content_sha256(result.raw)
-                        pack = packs.add(result, sha256)
+                        pack = packs.add(result, sha256) if verdict == "whole" else None
+                        if pack is None:
+                            bare.add(message_id)
                         rows.add(result, fetched_at=now, sha256=sha256, raw_pack=pack)
                         self._run.contents_stored += 1
-                        self._run.backlog -= 1
                         self._run.months.add(f"{internal_date(result.internal_date_ms):%Y-%m}")
                         fetched.append(message_id)
                     else:
@@ -240,7 +256,8 @@ class ContentDrain:
                 ended = error
             packs.close()
             rows.flush()
-            self._note_outcomes(fetched, rows.unparsed, earlier, failed)
+            admission.flush()
+            self._note_outcomes([*fetched, *left_out], rows.unparsed, earlier, failed, bare)
             failed.flush()
             is_done = ended is None and self._attempted >= self._total and self._run.backlog <= 0
             self._run.outcome = "success" if is_done and self._run.dead_letters <= 0 else "partial"
@@ -261,9 +278,15 @@ class ContentDrain:
         return True
 
     def _note_outcomes(
-        self, fetched: list[str], unparsed: Mapping[str, str], earlier: Mapping[str, Failure], failed: RowBuffer
+        self,
+        fetched: list[str],
+        unparsed: Mapping[str, str],
+        earlier: Mapping[str, Failure],
+        failed: RowBuffer,
+        bare: Collection[str] = (),
     ) -> None:
-        """Rows of failures for what came and could not be parsed, and for what came after all."""
+        """Rows of failures for what came and could not be parsed, and for what came after all. `bare`: whose bytes are in no
+        pack."""
         now = datetime.now(UTC)
         for message_id in fetched:
             before = earlier.get(message_id)
@@ -272,7 +295,7 @@ class ContentDrain:
                     failed.add(failures.resolved(self._account_id, message_id, before, now))
                     self._run.dead_letters -= before.parked_at is not None
                 continue
-            if not self._archive.enabled:
+            if message_id in bare:
                 # nothing of it is kept, so it stays in the backlog like any other that cannot be had
                 self._run.contents_stored -= 1
                 self._run.contents_failed += 1
@@ -305,7 +328,18 @@ class ContentDrain:
         if not missing:
             return
         with Spool(self._spool_folder) as spool:
-            rows = ContentRows(self._account_id, spool.write, keep_html=self._options.keep_html)
+            admission = Admission(self._erased_people(), self._account_id, spool.write)
+            if admission.may_refuse:
+                left = self._without_erased(pack, missing, admission)
+                admission.flush()
+                if left is None:
+                    if spool.rows:
+                        self._load(spool)
+                    return
+                pack = left
+            rows = ContentRows(
+                self._account_id, spool.write, keep_html=self._options.keep_html, rewrite=admission.rewrite
+            )
             for archived in self._archive.read_pack(pack):
                 if archived.message.message_id in missing:
                     if not archived.is_intact:
@@ -323,6 +357,24 @@ class ContentDrain:
             logger.info(
                 "adopted %d messages of %s from an archived pack that had not been loaded", rows.count, self._account_id
             )
+
+    def _without_erased(self, pack: str, missing: set[str], admission: Admission) -> str | None:
+        """A pack without what has to stay out: the same one, one that takes its place, or None where nothing of it may stay.
+
+        What an erased person wrote is taken out of `missing`, and so is what is bought again to be stored without its bytes.
+        """
+        refused: set[str] = set()
+        for archived in self._archive.read_pack(pack):
+            if admission.judge(archived.message) != "whole":
+                refused.add(archived.message.message_id)
+        missing -= refused
+        if not refused:
+            return pack
+        left = self._archive.rewrite(
+            pack, self._account_id, lambda archived: archived.message.message_id not in refused
+        )
+        self._archive.erase_pack(pack)
+        return left
 
     def _failure(self, message_id: str, error: GmailError, earlier: Failure | None) -> tuple[object, ...]:
         row, is_new = failures.failed(self._account_id, message_id, error, earlier, datetime.now(UTC))

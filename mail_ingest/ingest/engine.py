@@ -28,6 +28,9 @@ from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.account_states import States, copy_account_states
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
 from mail_ingest.ingest.cursor import Cursor
+from mail_ingest.ingest.erasing.account_rows import Instructions
+from mail_ingest.ingest.erasing.people import ErasedPeople
+from mail_ingest.ingest.erasing.resuming import finish_for
 from mail_ingest.ingest.erasure import Erased, erase_account
 from mail_ingest.ingest.heap import share_with_arrow
 from mail_ingest.ingest.months import month_query
@@ -163,6 +166,21 @@ class Engine:
         """Removes an account and erases all that is stored of it; see `erasure`."""
         return erase_account(self, address)
 
+    def erased_people(self, account_id: str) -> ErasedPeople | None:
+        """Whose mail is kept out of an account; None where nobody's is.
+
+        Raises ConfigError where that cannot be told: then nothing may be stored.
+        """
+        is_erased = self.registry.erasures.kept_out(account_id)
+        return ErasedPeople(is_erased) if is_erased is not None else None
+
+    def privacy_instructions(self, account: Account) -> Instructions:
+        """How stored mail of an account is to be rewritten, by its present privacy."""
+        raise MailIngestError(
+            f"What is stored of {account.account_id} was being rewritten when a process died, and is not done. Run the command "
+            "that began it again."
+        )
+
     def cursor(self, account: Account) -> Cursor | None:
         """The account's position in its history, None before its first sync."""
         from mail_ingest.sources.landing import STATE_SOURCE
@@ -294,7 +312,11 @@ class Engine:
         options: SyncOptions,
         on_progress: OnProgress = _no_progress,
     ) -> None:
-        """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile."""
+        """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile.
+
+        What a killed rewriting has left is ended first.
+        """
+        finish_for(self, account.account_id)
         with self.locks.hold(f"account:{account.account_id}"):
             # who waited for the lock may have waited for the account's removal
             self.registry.get(account.account_id)
@@ -320,7 +342,11 @@ class Engine:
         options: SyncOptions,
         on_progress: OnProgress = _no_progress,
     ) -> None:
-        """Buys content within the account's and the run's scope, until nothing is due or the limit is reached."""
+        """Buys content within the account's and the run's scope, until nothing is due or the limit is reached.
+
+        What a killed rewriting has left is ended first.
+        """
+        finish_for(self, account.account_id)
         if run.kind == "none":
             run.kind = "content"
         label_id = self._label_id(account, options.label) if options.label else None
@@ -343,6 +369,7 @@ class Engine:
             spool_folder=self.spool_folder,
             on_progress=on_progress,
             on_package=self._keep_analyst_tables_now_and_then,
+            erased_people=lambda: self.erased_people(account.account_id),
         )
         if options.months:
             newest_first = sorted(options.months, reverse=True)

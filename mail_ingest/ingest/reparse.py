@@ -138,7 +138,13 @@ class Reparse:
             if not rows:
                 return False
             with Spool(self._engine.spool_folder) as spool:
-                content = ContentRows(self._account_id, spool.write, keep_html=self._keep_html)
+                people = self._engine.erased_people(self._account_id)
+                content = ContentRows(
+                    self._account_id,
+                    spool.write,
+                    keep_html=self._keep_html,
+                    rewrite=people.take_out_of if people is not None else None,
+                )
                 read: list[str] = []
                 for pack, wanted in groupby(rows, key=lambda row: row.raw_pack):
                     if spool.size_bytes >= PACKAGE_BYTES:

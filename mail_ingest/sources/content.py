@@ -22,6 +22,7 @@ import pyarrow as pa
 from mail_ingest import mime
 from mail_ingest.gmail.models import RawMessage
 from mail_ingest.sources.batches import BATCH_ROWS, clean, record_batch
+from mail_ingest.sources.stored import STORED_TABLES, Rewrite, StoredMessage, as_row, as_values
 from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPIENTS, MESSAGES, Table
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,10 @@ class ContentRows:
         *,
         keep_html: bool = False,
         keep_headers: bool = False,
+        rewrite: Rewrite | None = None,
     ) -> None:
+        """`rewrite`: what is to be stored of a message in place of what it says."""
+        self._rewrite = rewrite
         self._account_id = account_id
         self._write = write
         self._keep_html = keep_html
@@ -121,6 +125,8 @@ class ContentRows:
             rows.stand_in = partial(self._stand_in, message.message_id, about, stored)
         try:
             self._parse(message, stored, rows, _date_defects(message.internal_date_ms, fetched_at))
+            if self._rewrite is not None:
+                _rewrite_rows(rows, self._rewrite)
         except Exception as error:  # noqa: BLE001  one message must never stop an account
             self._give_up(rows, error)
         self._pending.append(rows)
@@ -248,6 +254,13 @@ class ContentRows:
             rows.html.append((account_id, message_id, parsed.body_html))
             self._buffered += len(parsed.body_html)
         self._buffered += len(text or "")
+
+
+def _rewrite_rows(rows: _MessageRows, rewrite: Rewrite) -> None:
+    made = {table.name: [as_values(table, row) for row in rows.of(table)] for table in STORED_TABLES}
+    new = rewrite(StoredMessage.of(made))
+    for table in STORED_TABLES:
+        rows.of(table)[:] = [] if new is None else [as_row(table, values) for values in new.rows(table)]
 
 
 def _batches(messages: Sequence[_MessageRows]) -> list[tuple[str, pa.RecordBatch]]:

@@ -277,11 +277,23 @@ class Queries:
             rows = connection.execute(
                 "select s.message_id from gmail.message_states s "
                 "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
-                "where s.account_id = ? and m.message_id is null "
+                "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
+                "where s.account_id = ? and m.message_id is null and lo.message_id is null "
                 "and s.message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, list(message_ids)],
             ).fetchall()
         return {row[0] for row in rows}
+
+    def count_left_out(self, account_id: str) -> int:
+        """Live messages whose content is left out on purpose."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select count(*) from gmail.left_out_messages lo inner join gmail.message_states s "
+                "on s.account_id = lo.account_id and s.message_id = lo.message_id "
+                "where lo.account_id = ? and not s.is_deleted",
+                [account_id],
+            ).fetchone()
+        return int(row[0]) if row else 0
 
     def loaded_packs(self, account_id: str) -> set[str]:
         """Packs of the raw archive that stored messages point into."""
@@ -342,7 +354,8 @@ _MISSING = (
     "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
-    "where s.account_id = ? and not s.is_deleted and m.message_id is null"
+    "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
+    "where s.account_id = ? and not s.is_deleted and m.message_id is null and lo.message_id is null"
 )
 
 

@@ -90,9 +90,7 @@ class ErasedPeople:
 
     def mentioned_in_mail(self, raw: bytes) -> bool:
         """Whether the bytes of a message hold an erased address, whatever they are encoded in."""
-        if self.mentioned_in(raw.decode("utf-8", "replace")):
-            return True
-        return _ENCODED.search(raw) is not None and any(self.mentioned_in(text) for text in texts_of_mail(raw))
+        return any(self.mentioned_in(text) for text in texts_to_read(raw))
 
     def wrote_mail(self, raw: bytes) -> bool:
         """Whether an erased person is among the authors that the bytes of a message name."""
@@ -160,6 +158,13 @@ class ErasedPeople:
 _ENCODED = re.compile(rb"base64|quoted-printable|=\?|utf-?(?:16|32|7)", re.IGNORECASE)
 #: Attached messages within attached messages that are looked into.
 _DEEPEST = 5
+
+
+def texts_to_read(raw: bytes) -> Iterator[str]:
+    """A message's bytes as text, and decoded where something of it is encoded."""
+    yield raw.decode("utf-8", "replace")
+    if _ENCODED.search(raw) is not None:
+        yield from texts_of_mail(raw)
 
 
 def texts_of_mail(raw: bytes, depth: int = 0) -> Iterator[str]:
