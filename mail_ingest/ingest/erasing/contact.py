@@ -56,20 +56,30 @@ class ContactErasure:
         self._names: set[str] | None = None
 
     def plan(self) -> None:
-        """Counts what there is, and takes strings that have to go."""
-        if self._engine.warehouse.exists:
-            for account_id in self.account_ids:
-                self._rows(self._engine.registry.find(account_id), Tally()).plan()
+        """Takes strings that have to go, out of all accounts."""
+        self._plan(Tally())
         self.evidence.settle()
         if self._engine.warehouse.exists:
             self._leave_out_what_stays()
 
     def count(self) -> Tally:
         """What would be done."""
-        if self._engine.warehouse.exists:
-            for account_id in self.account_ids:
-                self._rows(self._engine.registry.find(account_id), self.tally).plan()
+        self._plan(self.tally)
         return self.tally
+
+    def _plan(self, tally: Tally) -> None:
+        if not self._engine.warehouse.exists:
+            return
+        concerned: Collection[str] = self.account_ids
+        if self._is_literal():
+            with self._engine.warehouse.open() as connection:
+                rows = connection.execute(
+                    f"select distinct account_id from ({self._mentions()}) as mentions"
+                ).fetchall()
+            concerned = {row[0] for row in rows}
+        for account_id in self.account_ids:
+            if account_id in concerned:
+                self._rows(self._engine.registry.find(account_id), tally).plan()
 
     def rewrite(self, account_id: str) -> None:
         """Rewrites one account, under its locks. Raises BusyError where somebody holds it; nothing was changed then."""
@@ -97,19 +107,20 @@ class ContactErasure:
             return None
         with self._engine.warehouse.open() as connection:
             rows = connection.execute(
-                f"select distinct message_id from ({self._mentions()}) as mentions where account_id = ?", [account_id]
+                f"select distinct message_id from ({self._mentions(account_id)}) as mentions"
             ).fetchall()
         return {row[0] for row in rows}
 
-    def _mentions(self) -> str:
-        """SQL: account and message of each content row in which an address stands."""
+    def _mentions(self, account_id: str = "") -> str:
+        """SQL: account and message of each content row in which an address stands, of one account or of all."""
+        of_account = "account_id = '{}' and ".format(account_id.replace("'", "''")) if account_id else ""
         spelled = [address.replace("@", sign).replace("'", "''") for address in self._addresses for sign in AT_SIGNS]
         parts = []
         for table in STORED_TABLES:
             texts = [f"cast({column.name} as varchar)" for column in table.columns if column.kind in ("text", "json")]
             line = f"lower(concat_ws(' ', {', '.join(texts)}))"
             condition = " or ".join(f"position('{text}' in {line}) > 0" for text in spelled)
-            parts.append(f"select account_id, message_id from {DATASET}.{table.name} where {condition}")
+            parts.append(f"select account_id, message_id from {DATASET}.{table.name} where {of_account}({condition})")
         return " union all ".join(parts)
 
     def _seen_names(self) -> set[str]:

@@ -42,7 +42,7 @@ def prove(engine: Engine, evidence: Evidence, account_ids: Collection[str]) -> P
     search, proof = Search(evidence), Proof(strings=len(evidence.strings()))
     if engine.warehouse.exists:
         for table in engine.warehouse.all_tables():
-            with _collected(search, table.replace('"', "")) as write:
+            with _collected(search, table.replace('"', "")) as write, engine.warehouse.open():
                 engine.warehouse.search(engine.warehouse.text_of(table), write)
     with _collected(search, "control database") as write:
         engine.registry.erasures.rows(write)
