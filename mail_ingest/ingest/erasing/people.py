@@ -36,7 +36,7 @@ _BEFORE = re.compile(r"[=/?&!#$*^`{|}~'%]+(?:3d|2b)?", re.IGNORECASE)
 _BEFORE_WITHIN = re.compile(r"[=/?&!#$*^`{|}~'%+-]+")
 #: A name in front of an address in angle brackets: quoted, or words that begin with a capital.
 _NAMED = re.compile(
-    r"(?:[\"“][^\"”\n]{1,100}[\"”]|(?:[^\W\d_a-z][\w.'’-]*,?[ \t]+){1,4})?[ \t]*(?:<|&lt;|\[)(?:mailto:)?$"
+    r"(?:[\"“][^\"”\n]{1,100}[\"”]|(?:[^\W\d_a-z][\w.'’-]*[ \t]+){1,4})?[ \t]*(?:<|&lt;|\[)(?:mailto:)?$"
 )
 #: Column kinds and names that hold nothing a person wrote, or that rows are found by.
 _KEPT = frozenset(
