@@ -112,7 +112,7 @@ class ContentRows:
         Without `stand_in` a message that cannot be parsed gets no row.
         """
         # what is stored about a message beside its parsed columns
-        stored = (source, fetched_at, sha256, raw_pack)
+        stored = (source, fetched_at, sha256, raw_pack, "full")
         has_stand_in = stand_in and raw_pack is not None
         rows = _MessageRows(message.message_id, [], [], [], [], None)
         if has_stand_in:
@@ -168,7 +168,7 @@ class ContentRows:
             "size_bytes": size_bytes,
             "defects": _json([UNPARSED]),
             "parser_version": UNPARSED_VERSION,
-            **dict(zip(("source", "fetched_at", "sha256", "raw_pack"), stored, strict=True)),
+            **dict(zip(("source", "fetched_at", "sha256", "raw_pack", "privacy"), stored, strict=True)),
         }
         return tuple(known.get(column.name) for column in MESSAGES.columns)
 

@@ -209,6 +209,7 @@ MESSAGES = Table(
         fetched_at time When the content was stored.
         sha256 text SHA-256 of the raw bytes, hex.
         raw_pack text Pack in the raw archive that holds the bytes; null when the archive is off.
+        privacy text Privacy tier in whose form it is stored, or two joined by +; null, from before there were tiers, is full.
     """),
     guard="absent",
 )
@@ -292,6 +293,18 @@ FETCH_FAILURES = Table(
     """),
 )
 
+LEFT_OUT_MESSAGES = Table(
+    "left_out_messages",
+    "One row per message of which nothing is stored by its account's privacy, so that it is not bought again.",
+    ("account_id", "message_id"),
+    _columns("""
+        account_id text Account that holds the message.
+        message_id text Gmail's id of the message.
+        reason text Why it is left out: sign-in code or password reset.
+        left_out_at time When it was bought, or taken out of what was stored.
+    """),
+)
+
 STATE_TABLES = (ACCOUNTS, LABELS, MESSAGE_STATES, LABEL_EVENTS, SYNC_RUNS)
 CONTENT_TABLES = (
     MESSAGES,
@@ -300,6 +313,7 @@ CONTENT_TABLES = (
     ATTACHMENTS,
     MESSAGE_MONTHS,
     FETCH_FAILURES,
+    LEFT_OUT_MESSAGES,
     SYNC_RUNS,
 )
 #: Rows that belong to a row of `messages` and come with it.
