@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from mail_ingest.errors import ConfigError
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 _MIGRATION_LOCK = 0x6D61696C  # any fixed number; it names the advisory lock
 _BUSY_TIMEOUT_MS = 30_000
 

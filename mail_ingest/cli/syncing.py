@@ -14,9 +14,8 @@ from mail_ingest.cli.output import ProgressReport, configure_logging, fail, prin
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.run import Mode, why_skipped
-from mail_ingest.ingest.scope import account_horizon, parse_since
+from mail_ingest.ingest.scope import parse_since
 from mail_ingest.settings import load_settings
-from mail_ingest.warehouse.queries import Scope
 
 if TYPE_CHECKING:
     from mail_ingest.accounts import Account
@@ -235,7 +234,7 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
             row["cursor"] = str(cursor.history_id)
             row["cursor_observed_at"] = cursor.observed_at
             row["last_full_sync_at"] = cursor.full_sync_at
-        backlog = engine.queries.count_backlog(account.account_id, Scope(since=account_horizon(account)), now)
+        backlog = engine.queries.count_backlog(account.account_id, engine.content_scope(account), now)
         row["backlog"] = backlog.due + backlog.waiting
         row["backlog_waiting"] = backlog.waiting
         row["out_of_scope"] = backlog.out_of_scope

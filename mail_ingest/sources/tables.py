@@ -78,6 +78,7 @@ ACCOUNTS = Table(
         last_synced_at time When a state sync last landed changes.
         status text State of the account, as of the last sync of any: active, paused, needs_reauth, parked, cooling_down, removed.
         account_group text Group of the account (a team, a customer, a person), as of the same moment; null without one.
+        privacy text Privacy tier of the account, as of the same moment: full, redacted, headers or hashed.
     """),
 )
 
@@ -165,6 +166,7 @@ SYNC_RUNS = Table(
         waited_s float Seconds spent waiting for quota.
         units_by_method json JSON object: method to units.
         calls_by_method json JSON object: method to calls.
+        contents_left_out int Messages of which the account's privacy lets nothing be stored, that this sync came upon.
         unexpected_fields json JSON array of fields in Gmail's answers that were not expected, with their kinds; null without any.
     """),
 )

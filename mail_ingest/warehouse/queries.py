@@ -33,15 +33,32 @@ class Scope:
     """Which messages' content is wanted.
 
     `since` compares the arrival time that Gmail's ids carry where they are 16 hex digits; other ids are always inside.
-    `label_id` keeps to messages that carry the label now, `months` (such as 2026-05) to those that a listing of these
+    `label_id` keeps to messages that carry the label now, `include_labels` to those that carry any of these, and
+    `exclude_labels` to those that carry none of these; `months` (such as 2026-05) to those that a listing of these
     months found, `failed` to those that could not be fetched before, `message_ids` to these.
+
+    Content is missing where no row holds it, and where one does in a form of `again`: a stricter privacy tier stored it.
+    What is left out by the account's privacy is not missing, unless `takes_left_out`.
     """
 
     since: datetime | None = None
     label_id: str | None = None
+    include_labels: tuple[str, ...] = ()
+    exclude_labels: tuple[str, ...] = ()
     months: tuple[str, ...] = ()
     failed: bool = False
     message_ids: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    takes_left_out: bool = False
+
+    def missing(self) -> str:
+        """SQL of live messages without content; its parameter is the account."""
+        again = ", ".join(f"'{form}'" for form in self.again)
+        wanted = (
+            f"(m.message_id is null or coalesce(m.privacy, 'full') in ({again}))" if again else "m.message_id is null"
+        )
+        left_out = "" if self.takes_left_out else " and (l.message_id is null or m.message_id is not null)"
+        return f"{_KNOWN} and {wanted}{left_out}"
 
     def condition(self) -> tuple[str, list[object]]:
         """SQL on `s` (message_states) and `f` (fetch_failures, unresolved ones), and its parameters."""
@@ -50,8 +67,14 @@ class Scope:
             parts.append("(length(s.message_id) <> 16 or s.message_id >= ?)")
             values.append(f"{max(int(self.since.timestamp() * 1000), 0) << 20:016x}")
         if self.label_id is not None:
-            parts.append("position(? in cast(s.label_ids as varchar)) > 0")
+            parts.append(_CARRIES)
             values.append(orjson.dumps(self.label_id).decode())
+        if self.include_labels:
+            parts.append(f"({' or '.join([_CARRIES] * len(self.include_labels))})")
+            values += [orjson.dumps(label_id).decode() for label_id in self.include_labels]
+        for label_id in self.exclude_labels:
+            parts.append(f"not {_CARRIES}")
+            values.append(orjson.dumps(label_id).decode())
         if self.months:
             parts.append(
                 "(s.account_id, s.message_id) in (select mm.account_id, mm.message_id from gmail.message_months mm "
@@ -170,17 +193,18 @@ class Queries:
 
     def backlog(
         self, account_id: str, scope: Scope, *, limit: int, now: datetime, failed_before: datetime | None = None
-    ) -> list[tuple[str, int]]:
-        """Ids to fetch next with their rank, at most `limit`: those that never failed (0), newest arrivals first, then
-        those that did (1), then dead letters (2).
+    ) -> list[tuple[str, int, bool]]:
+        """Ids to fetch next with their rank and whether they are stored already, at most `limit`: those that never failed
+        (0), newest arrivals first, then those that did (1), then dead letters (2). Within a rank, what is stored comes last.
 
         What failed waits for its next try, or only has to have failed before `failed_before`.
         """
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             return connection.execute(
-                f"select s.message_id, {_RANK} as rank {_MISSING} and {condition} and {_IS_DUE} "
-                "order by rank, length(s.message_id) desc, s.message_id desc limit ?",
+                f"select s.message_id, {_RANK} as rank, m.message_id is not null as is_stored "
+                f"{scope.missing()} and {condition} and {_IS_DUE} "
+                "order by rank, is_stored, length(s.message_id) desc, s.message_id desc limit ?",
                 [account_id, *values, now, failed_before, limit],
             ).fetchall()
 
@@ -192,27 +216,59 @@ class Queries:
             row = connection.execute(
                 "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
                 "count(*) filter (where not inside), count(*) filter (where inside and is_due and rank = 2) from (select "
-                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {_MISSING}) as missing",
+                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {scope.missing()}) as missing",
                 [*values, now, failed_before, account_id],
             ).fetchone()
         return Backlog(*row) if row else Backlog(0, 0, 0, 0)
 
-    def backlog_by_month(self, account_id: str, months: Sequence[str]) -> dict[str, int]:
-        """Live messages without content in months that were listed, by month; months without any are left out."""
+    def backlog_by_month(self, account_id: str, scope: Scope) -> dict[str, int]:
+        """Live messages without content in the scope's months, which were listed, by month; those without any are left out."""
+        condition, values = scope.condition()
         with self._warehouse.open() as connection:
             rows = connection.execute(
                 "select mm.month, count(*) from gmail.message_months mm "
-                f"inner join (select s.account_id, s.message_id {_MISSING}) as missing "
+                f"inner join (select s.account_id, s.message_id {scope.missing()} and {condition}) as missing "
                 "on missing.account_id = mm.account_id and missing.message_id = mm.message_id "
                 "where mm.month in (select unnest(cast(? as varchar[]))) group by mm.month",
-                [account_id, list(months)],
+                [account_id, *values, list(scope.months)],
             ).fetchall()
         return dict(rows)
 
-    def has_backlog(self, account_id: str) -> bool:
-        """Whether any live message lacks its content."""
+    def has_backlog(self, account_id: str, scope: Scope) -> bool:
+        """Whether any live message within the scope lacks its content."""
+        condition, values = scope.condition()
+        query = f"select 1 {scope.missing()} and {condition} limit 1"
         with self._warehouse.open() as connection:
-            return connection.execute(f"select 1 {_MISSING} limit 1", [account_id]).fetchone() is not None
+            return connection.execute(query, [account_id, *values]).fetchone() is not None
+
+    def count_left_out(self, account_id: str) -> int:
+        """Live messages of which the account's privacy lets nothing be stored."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                f"select count(*) {_KNOWN} and l.message_id is not null and m.message_id is null", [account_id]
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def forms(self, account_id: str) -> dict[tuple[str, bool], int]:
+        """Live messages by the form that they are stored in, and whether they have attachments."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select coalesce(m.privacy, 'full'), coalesce(m.attachment_count, 0) > 0, count(*) "
+                f"{_KNOWN} and m.message_id is not null group by 1, 2",
+                [account_id],
+            ).fetchall()
+        return {(form, has_attachments): int(count) for form, has_attachments, count in rows}
+
+    def has_forms(self, account_id: str, plain: Sequence[str], with_attachments: Sequence[str]) -> bool:
+        """Whether any message, live or not, is stored in one of these forms: without attachments, or with some."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                "select 1 from gmail.messages where account_id = ? and case when coalesce(attachment_count, 0) > 0 "
+                "then coalesce(privacy, 'full') in (select unnest(cast(? as varchar[]))) "
+                "else coalesce(privacy, 'full') in (select unnest(cast(? as varchar[]))) end limit 1",
+                [account_id, list(with_attachments), list(plain)],
+            ).fetchone()
+        return row is not None
 
     def loaded_cursor(self, account_id: str) -> int | None:
         """The cursor's copy that was loaded with the account's last package of states."""
@@ -337,12 +393,16 @@ class Queries:
         return counts
 
 
-_MISSING = (
+_CARRIES = "position(? in cast(s.label_ids as varchar)) > 0"
+
+#: Live messages, with what is stored of each, its failure, and whether it is left out.
+_KNOWN = (
     "from gmail.message_states s "
     "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
-    "where s.account_id = ? and not s.is_deleted and m.message_id is null"
+    "left join gmail.left_out_messages l on l.account_id = s.account_id and l.message_id = s.message_id "
+    "where s.account_id = ? and not s.is_deleted"
 )
 
 
