@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -84,6 +84,14 @@ class PrivacySettings:
     exclude_labels: Sequence[str] | None = None
     include_chats: bool | None = None
     include_drafts: bool | None = None
+
+    @property
+    def changes_anything(self) -> bool:
+        return bool(self.values())
+
+    def applied_to(self, account: Account, *, buys_again: bool | None = None) -> Account:
+        """The account as it would be with these settings."""
+        return replace(account, **self.values(), buys_again=account.buys_again if buys_again is None else buys_again)
 
     def values(self) -> dict[str, Any]:
         """The columns that were set."""

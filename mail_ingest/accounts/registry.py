@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -164,7 +164,7 @@ class Registry:
 
         Raises ConfigError where the tier is `hashed` and the secret of the hashes cannot be decrypted.
         """
-        changed = replace(account, **(privacy.values() if privacy else {}))
+        changed = privacy.applied_to(account) if privacy else account
         tier = changed.privacy or self._settings.privacy
         return Policy(
             tier=tier,

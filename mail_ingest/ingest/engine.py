@@ -365,7 +365,7 @@ class Engine:
             queries=self.queries,
             archive=self.archive,
             terms=partial(self._terms, account.account_id, scope),
-            narrow=partial(self._narrow, account),
+            narrow=lambda policy: self._narrow(account, policy),
             locks=self.locks,
             spool_folder=self.spool_folder,
             on_progress=on_progress,
@@ -389,6 +389,13 @@ class Engine:
         account = self.registry.get(account_id)
         policy = self.registry.policy(account)
         return Terms(policy, in_scope(self, account, scope, policy))
+
+    def narrow(self, account: Account, *, searches_sign_in_mail: bool = False) -> None:
+        """Rewrites what is stored of an account and says more than its privacy allows; the caller holds its content lock.
+
+        `searches_sign_in_mail`: every stored message is looked at, because no form tells what sign-in mail is.
+        """
+        self._narrow(account, self.registry.policy(account))
 
     def _narrow(self, account: Account, policy: Policy) -> None:
         """Rewrites what is stored and says more than the policy allows; nothing where nothing does."""

@@ -250,25 +250,14 @@ class Queries:
         return int(row[0]) if row else 0
 
     def forms(self, account_id: str) -> dict[tuple[str, bool], int]:
-        """Live messages by the form that they are stored in, and whether they have attachments."""
+        """Stored messages, deleted ones included, by their form and by whether they have attachments."""
         with self._warehouse.open() as connection:
             rows = connection.execute(
-                "select coalesce(m.privacy, 'full'), coalesce(m.attachment_count, 0) > 0, count(*) "
-                f"{_KNOWN} and m.message_id is not null group by 1, 2",
+                "select coalesce(privacy, 'full'), coalesce(attachment_count, 0) > 0, count(*) from gmail.messages "
+                "where account_id = ? group by 1, 2",
                 [account_id],
             ).fetchall()
         return {(form, has_attachments): int(count) for form, has_attachments, count in rows}
-
-    def has_forms(self, account_id: str, plain: Sequence[str], with_attachments: Sequence[str]) -> bool:
-        """Whether any message, live or not, is stored in one of these forms: without attachments, or with some."""
-        with self._warehouse.open() as connection:
-            row = connection.execute(
-                "select 1 from gmail.messages where account_id = ? and case when coalesce(attachment_count, 0) > 0 "
-                "then coalesce(privacy, 'full') in (select unnest(cast(? as varchar[]))) "
-                "else coalesce(privacy, 'full') in (select unnest(cast(? as varchar[]))) end limit 1",
-                [account_id, list(with_attachments), list(plain)],
-            ).fetchone()
-        return row is not None
 
     def loaded_cursor(self, account_id: str) -> int | None:
         """The cursor's copy that was loaded with the account's last package of states."""

@@ -97,7 +97,7 @@ select
     totals.domain,
     internal_domains.domain is not null
     or (
-        totals.domain in (split_part(totals.account_id, '@', -1), own_domains.hashed_domain)
+        totals.domain in (split_part(totals.account_id, '@', -1), coalesce(own_domains.hashed_domain, ''))
         and split_part(totals.account_id, '@', -1) not in ('gmail.com', 'googlemail.com')
     ) as is_internal,
     totals.first_message_at,
