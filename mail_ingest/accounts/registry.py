@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import open_database
+from mail_ingest.accounts.erasures import Erasures
 from mail_ingest.accounts.hash_secret import HashSecret
 from mail_ingest.accounts.references import References
 from mail_ingest.accounts.rotation import Rotation, hold_keys, keys_in_use, rotate
@@ -62,6 +63,7 @@ class Registry:
         self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
         self._hash_secret = HashSecret(self._reading, self._writing, self._sealer)
+        self.erasures = Erasures(self._reading, self._writing, self._sealer, now)
 
     def add(
         self,

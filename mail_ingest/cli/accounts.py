@@ -37,12 +37,12 @@ from mail_ingest.cli.privacy import (
     Yes,
     agree,
     privacy_of,
+    report_rewriting,
     shown,
 )
 from mail_ingest.cli.privacy import as_json as as_json_of_privacy
 from mail_ingest.cli.syncing import Groups, Wait, open_engine
 from mail_ingest.errors import ConfigError
-from mail_ingest.ingest.privacy_change import check_archive
 from mail_ingest.privacy import Policy
 from mail_ingest.settings import load_settings
 
@@ -125,6 +125,8 @@ def add(
     wanted = privacy_of(privacy, include_labels, exclude_labels, attachments, sign_in_mail, chats, drafts)
     settings = load_settings()
     if raw_archive:
+        from mail_ingest.ingest.privacy_change import check_archive
+
         check_archive(
             Policy(tier=wanted.tier or settings.privacy, attachments=attachments is not False), asked_for=raw_archive
         )
@@ -185,9 +187,13 @@ def change(
         engine = open_engine(wait)
         found = consequences(engine, account, wanted, raw_archive=raw_archive)
         agree(account.account_id, found, yes=yes)
-        change_privacy(engine, account, wanted, found)
+        erasure = change_privacy(engine, account, wanted, found)
         engine.close()
+        if erasure is not None:
+            report_rewriting(erasure)
     elif raw_archive:
+        from mail_ingest.ingest.privacy_change import check_archive
+
         check_archive(registry.policy(replace(account, raw_archive=True)), asked_for=True)
     registry.change(address, content_since=content_since, raw_archive=raw_archive, account_group=group)
     say(f"changed {address.strip().lower()}")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mail_ingest import __version__
-from mail_ingest.cli import accounts, keys, mending, querying, serving, syncing, verifying
+from mail_ingest.cli import accounts, erasing, keys, mending, querying, serving, syncing, verifying
 from mail_ingest.cli.output import fail
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
@@ -36,6 +36,7 @@ app.command("query")(querying.query)
 app.command("verify")(verifying.verify)
 app.command("retry")(mending.retry)
 app.command("reparse")(mending.reparse)
+app.command("erase")(erasing.erase)
 app.command("simulator")(serving.simulator)
 
 

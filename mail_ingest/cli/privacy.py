@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mail_ingest.accounts import Account, PrivacySettings
-from mail_ingest.cli.output import say
+from mail_ingest.cli.output import fail, say
 from mail_ingest.errors import ConfigError
-from mail_ingest.ingest.privacy_change import Consequences
 from mail_ingest.privacy import TIERS, Policy, tier_of
+
+if TYPE_CHECKING:
+    from mail_ingest.ingest.erasing.receipts import Erasure
+    from mail_ingest.ingest.privacy_change import Consequences
 
 Privacy = Annotated[
     str | None,
@@ -88,6 +91,16 @@ def _told(found: Consequences) -> list[str]:
     if found.goes_out:
         lines.append(f"{found.goes_out} messages leave its scope; what is stored of messages stays")
     return lines
+
+
+def report_rewriting(erasure: Erasure) -> None:
+    """What was rewritten, and the proof of it. Exits with 1 where something that had to go was found."""
+    from mail_ingest.ingest.erasing.receipts import lines
+
+    say("\n".join(lines(erasure)))
+    if not erasure.is_proven:
+        fail("something that had to go was found, see above; run the same command again")
+        raise typer.Exit(1)
 
 
 def shown(account: Account, policy: Policy) -> str:

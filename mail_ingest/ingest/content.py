@@ -32,6 +32,8 @@ from mail_ingest.errors import (
 from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.heap import return_unused
 from mail_ingest.ingest import failures
+from mail_ingest.ingest.erasing.admission import Admission
+from mail_ingest.ingest.erasing.people import ErasedPeople
 from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.packs import Packs
 from mail_ingest.ingest.pipelines import replacing_pipeline
@@ -44,7 +46,6 @@ from mail_ingest.sources.landing import CONTENT_SOURCE, REPARSE_SOURCE, landing_
 from mail_ingest.sources.tables import (
     ATTACHMENTS,
     FETCH_FAILURES,
-    LEFT_OUT_MESSAGES,
     MESSAGE_HTML,
     MESSAGE_MONTHS,
     MESSAGE_PARTS,
@@ -107,14 +108,14 @@ class ContentDrain:
         locks: Locks,
         spool_folder: Path,
         terms: Callable[[], Terms],
-        narrow: Callable[[Policy], None],
         on_progress: OnProgress,
         on_package: Callable[[], None] = lambda: None,
+        erased_people: Callable[[], ErasedPeople | None] = lambda: None,
     ) -> None:
         """`terms`: what holds for the account, asked under its content lock before each package, because it may change while
-        others hold the lock. `narrow`: rewrites what is stored and says more than the policy allows, under the same lock.
-        `pending`: every pipeline that may hold packages of the account's content, left by a process that died.
-        `on_package`: called between two packages, with no lock held."""
+        others hold the lock. `pending`: every pipeline that may hold packages of the account's content, left by a process that
+        died. `on_package`: called between two packages, with no lock held. `erased_people`: asked under the content lock whose
+        mail is kept out."""
         self._client = client
         self._run = run
         self._options = options
@@ -125,7 +126,6 @@ class ContentDrain:
         self._queries = queries
         self._raw_archive = self._archive = archive
         self._terms = terms
-        self._narrow = narrow
         self._policy = Policy()
         self._private = private_rows(self._policy)
         self._scope = options.scope
@@ -133,6 +133,7 @@ class ContentDrain:
         self._spool_folder = spool_folder
         self._on_progress = on_progress
         self._on_package = on_package
+        self._erased_people = erased_people
         self._retry_failed_before = datetime.now(UTC) if options.is_asked_for else None
         self._dead_letters_left = None if options.scope.failed else failures.DEAD_LETTERS_PER_RUN
         self._total = 0
@@ -247,32 +248,36 @@ class ContentDrain:
         earlier = self._queries.failures(self._account_id, ids) if rank else {}
         patience = failures.DEAD_LETTER_PATIENCE if rank == _DEAD else None
         with Spool(self._spool_folder) as spool, Packs(self._archive, self._account_id) as packs:
-            rows = self._content_rows(spool)
+            rows, admission = self._content_rows(spool)
             failed = RowBuffer(FETCH_FAILURES, spool.write)
-            left_out = RowBuffer(LEFT_OUT_MESSAGES, spool.write)
             fetch = self._client.get_raw_messages if self._policy.keeps_bodies else self._client.get_header_messages
             fetched: list[str] = []
+            left_out: list[str] = []
+            bare: set[str] = set()
             ended: GmailError | None = None
             deadline = time.monotonic() + PACKAGE_SECONDS
             bounded = _until(ids, lambda: spool.size_bytes < PACKAGE_BYTES and time.monotonic() < deadline)
             try:
                 for message_id, result in fetch(bounded, patience=patience):
                     self._attempted += 1
-                    now = datetime.now(UTC)
                     if not isinstance(result, RawMessage):
                         failed.add(self._failure(message_id, result, earlier.get(message_id)))
-                    elif (reason := rows.reason_to_leave_out(result)) is not None:
-                        # before anything of it is archived
-                        left_out.add((self._account_id, message_id, reason, now))
+                        self._report()
+                        continue
+                    self._run.backlog -= 1
+                    # before anything of it is archived
+                    verdict = admission.judge(result)
+                    if verdict == "left out":
                         self._run.contents_left_out += 1
-                        self._run.backlog -= 1
-                        fetched.append(message_id)
+                        left_out.append(message_id)
                     else:
+                        now = datetime.now(UTC)
                         sha256 = content_sha256(result.raw)
-                        pack = packs.add(result, sha256)
+                        pack = packs.add(result, sha256) if verdict == "whole" else None
+                        if pack is None:
+                            bare.add(message_id)
                         rows.add(result, fetched_at=now, sha256=sha256, raw_pack=pack)
                         self._run.contents_stored += 1
-                        self._run.backlog -= 1
                         self._run.months.add(f"{internal_date(result.internal_date_ms):%Y-%m}")
                         fetched.append(message_id)
                     self._report()
@@ -280,9 +285,9 @@ class ContentDrain:
                 ended = error
             packs.close()
             rows.flush()
-            self._note_outcomes(fetched, rows.unparsed, earlier, failed)
+            admission.flush()
+            self._note_outcomes([*fetched, *left_out], rows.unparsed, earlier, failed, bare)
             failed.flush()
-            left_out.flush()
             if is_stored:
                 replace_parts(spool.write, self._account_id, fetched, rows.unparsed, keep_html=self._options.keep_html)
             is_done = ended is None and self._attempted >= self._total and self._run.backlog <= 0
@@ -304,9 +309,15 @@ class ContentDrain:
         return True
 
     def _note_outcomes(
-        self, fetched: list[str], unparsed: Mapping[str, str], earlier: Mapping[str, Failure], failed: RowBuffer
+        self,
+        fetched: list[str],
+        unparsed: Mapping[str, str],
+        earlier: Mapping[str, Failure],
+        failed: RowBuffer,
+        bare: Collection[str] = (),
     ) -> None:
-        """Rows of failures for what came and could not be parsed, and for what came after all."""
+        """Rows of failures for what came and could not be parsed, and for what came after all. `bare`: whose bytes are in no
+        pack."""
         now = datetime.now(UTC)
         for message_id in fetched:
             before = earlier.get(message_id)
@@ -315,7 +326,7 @@ class ContentDrain:
                     failed.add(failures.resolved(self._account_id, message_id, before, now))
                     self._run.dead_letters -= before.parked_at is not None
                 continue
-            if not self._archive.enabled:
+            if message_id in bare:
                 # nothing of it is kept, so it stays in the backlog like any other that cannot be had
                 self._run.contents_stored -= 1
                 self._run.contents_failed += 1
@@ -331,7 +342,6 @@ class ContentDrain:
         for pipeline in self._pending:
             self._pipelines.finish_pending(pipeline)
         self._pipelines.remove_unfinished(self._account_id, MESSAGES.name, [table.name for table in MESSAGE_PARTS])
-        self._narrow(self._policy)
         packs = self._archive.packs(self._account_id)
         loaded = self._queries.loaded_packs(self._account_id) if packs else set()
         for pack in packs:
@@ -349,7 +359,15 @@ class ContentDrain:
         if not missing:
             return
         with Spool(self._spool_folder) as spool:
-            rows = self._content_rows(spool)
+            rows, admission = self._content_rows(spool)
+            if admission.may_refuse:
+                left = self._without_erased(pack, missing, admission)
+                admission.flush()
+                if left is None:
+                    if spool.rows:
+                        self._load(spool)
+                    return
+                pack = left
             for archived in self._archive.read_pack(pack):
                 if archived.message.message_id in missing:
                     if not archived.is_intact:
@@ -357,10 +375,6 @@ class ContentDrain:
                     self._run.months.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m}")
                     rows.add(archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack)
             rows.flush()
-            left_out = RowBuffer(LEFT_OUT_MESSAGES, spool.write)
-            for message_id, reason in rows.left_out.items():
-                left_out.add((self._account_id, message_id, reason, datetime.now(UTC)))
-            left_out.flush()
             failed = RowBuffer(FETCH_FAILURES, spool.write)
             earlier = self._queries.failures(self._account_id, sorted(missing))
             self._note_outcomes(sorted(missing), rows.unparsed, earlier, failed)
@@ -371,6 +385,25 @@ class ContentDrain:
             logger.info(
                 "adopted %d messages of %s from an archived pack that had not been loaded", rows.count, self._account_id
             )
+
+    def _without_erased(self, pack: str, missing: set[str], admission: Admission) -> str | None:
+        """A pack without what has to stay out: the same one, one that takes its place, or None where nothing of it may stay.
+
+        What an erased person wrote and sign-in mail that is left out are taken out of `missing`, and so is what is bought again
+        to be stored without its bytes.
+        """
+        refused: set[str] = set()
+        for archived in self._archive.read_pack(pack):
+            if admission.judge(archived.message) != "whole":
+                refused.add(archived.message.message_id)
+        missing -= refused
+        if not refused:
+            return pack
+        left = self._archive.rewrite(
+            pack, self._account_id, lambda archived: archived.message.message_id not in refused
+        )
+        self._archive.erase_pack(pack)
+        return left
 
     def _failure(self, message_id: str, error: GmailError, earlier: Failure | None) -> tuple[object, ...]:
         row, is_new = failures.failed(self._account_id, message_id, error, earlier, datetime.now(UTC))
@@ -393,9 +426,18 @@ class ContentDrain:
     def _report(self) -> None:
         self._on_progress(Progress(self._account_id, "contents", self._attempted, max(self._total, self._attempted)))
 
-    def _content_rows(self, spool: Spool) -> ContentRows:
-        keep_html = self._options.keep_html and self._policy.keeps_html
-        return ContentRows(self._account_id, spool.write, keep_html=keep_html, private=self._private)
+    def _content_rows(self, spool: Spool) -> tuple[ContentRows, Admission]:
+        """What makes rows of messages, and what says first whether they may have any."""
+        people = self._erased_people()
+        rows = ContentRows(
+            self._account_id,
+            spool.write,
+            keep_html=self._options.keep_html and self._policy.keeps_html,
+            rewrite=people.take_out_of if people is not None else None,
+            private=self._private,
+        )
+        leaves_out = None if self._policy.sign_in_mail else rows.reason_to_leave_out
+        return rows, Admission(people, self._account_id, spool.write, leaves_out=leaves_out)
 
     def _load(self, spool: Spool, *, more_follow: bool = False, replaces: bool = False) -> None:
         # DuckDB has an allocator of its own, and cannot use what fetching and parsing have left

@@ -28,11 +28,15 @@ from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.account_states import States, copy_account_states
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
 from mail_ingest.ingest.cursor import Cursor
+from mail_ingest.ingest.erasing.account_rows import Instructions
+from mail_ingest.ingest.erasing.people import ErasedPeople
+from mail_ingest.ingest.erasing.resuming import finish_for
 from mail_ingest.ingest.erasure import Erased, erase_account
 from mail_ingest.ingest.heap import share_with_arrow
 from mail_ingest.ingest.months import month_query
 from mail_ingest.ingest.pipelines import content_pipeline, content_pipelines, state_pipeline
-from mail_ingest.ingest.privacy import Terms, in_scope
+from mail_ingest.ingest.privacy import Terms, in_scope, privacy_instructions
+from mail_ingest.ingest.privacy_change import narrow_if_needed
 from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
@@ -174,6 +178,18 @@ class Engine:
         is carried by no message."""
         asked = Scope(since=account_horizon(account)) if scope is None else scope
         return in_scope(self, account, asked, self.registry.policy(account), knows_labels=False)
+
+    def erased_people(self, account_id: str) -> ErasedPeople | None:
+        """Whose mail is kept out of an account; None where nobody's is.
+
+        Raises ConfigError where that cannot be told: then nothing may be stored.
+        """
+        is_erased = self.registry.erasures.kept_out(account_id)
+        return ErasedPeople(is_erased) if is_erased is not None else None
+
+    def privacy_instructions(self, account: Account) -> Instructions:
+        """How stored mail of an account is to be rewritten, by its present privacy."""
+        return privacy_instructions(self.registry.policy(account))
 
     def cursor(self, account: Account) -> Cursor | None:
         """The account's position in its history, None before its first sync."""
@@ -317,7 +333,11 @@ class Engine:
         options: SyncOptions,
         on_progress: OnProgress = _no_progress,
     ) -> None:
-        """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile."""
+        """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile.
+
+        What a killed rewriting has left is ended first.
+        """
+        finish_for(self, account.account_id)
         with self.locks.hold(f"account:{account.account_id}"):
             # who waited for the lock may have waited for the account's removal
             self.registry.get(account.account_id)
@@ -345,7 +365,13 @@ class Engine:
         options: SyncOptions,
         on_progress: OnProgress = _no_progress,
     ) -> None:
-        """Buys content within the account's and the run's scope, until nothing is due or the limit is reached."""
+        """Buys content within the account's and the run's scope, until nothing is due or the limit is reached.
+
+        What a killed rewriting has left is ended first.
+        """
+        finish_for(self, account.account_id)
+        # a default tier that has become stricter holds for what is stored as well
+        narrow_if_needed(self, account)
         if run.kind == "none":
             run.kind = "content"
         label_id = self._label_id(account, options.label) if options.label else None
@@ -365,11 +391,11 @@ class Engine:
             queries=self.queries,
             archive=self.archive,
             terms=partial(self._terms, account.account_id, scope),
-            narrow=lambda policy: self._narrow(account, policy),
             locks=self.locks,
             spool_folder=self.spool_folder,
             on_progress=on_progress,
             on_package=self._keep_analyst_tables_now_and_then,
+            erased_people=lambda: self.erased_people(account.account_id),
         )
         if options.months:
             newest_first = sorted(options.months, reverse=True)
@@ -389,16 +415,6 @@ class Engine:
         account = self.registry.get(account_id)
         policy = self.registry.policy(account)
         return Terms(policy, in_scope(self, account, scope, policy))
-
-    def narrow(self, account: Account, *, searches_sign_in_mail: bool = False) -> None:
-        """Rewrites what is stored of an account and says more than its privacy allows; the caller holds its content lock.
-
-        `searches_sign_in_mail`: every stored message is looked at, because no form tells what sign-in mail is.
-        """
-        self._narrow(account, self.registry.policy(account))
-
-    def _narrow(self, account: Account, policy: Policy) -> None:
-        """Rewrites what is stored and says more than the policy allows; nothing where nothing does."""
 
     def _label_id(self, account: Account, label: str) -> str:
         for stored in self.queries.labels(account.account_id).values():

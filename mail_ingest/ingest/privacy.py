@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from mail_ingest.accounts import Account
 from mail_ingest.errors import ConfigError
 from mail_ingest.gmail import Label
+from mail_ingest.ingest.erasing.account_rows import Instructions
 from mail_ingest.privacy import FORMS, Form, Policy, PrivateRows, holds_too_little
-from mail_ingest.sources.tables import LABELS, LANDING_TABLES
+from mail_ingest.sources.stored import STORED_TABLES, StoredMessage, as_row, as_values
+from mail_ingest.sources.tables import LABELS, LANDING_TABLES, MESSAGES
 from mail_ingest.warehouse.queries import Scope, StoredLabel
 
 if TYPE_CHECKING:
@@ -42,6 +44,27 @@ def private_labels(policy: Policy) -> Callable[[str, Label], Label]:
 def insufficient_forms(policy: Policy) -> tuple[Form, ...]:
     """The forms of stored messages that lack something which the policy gives."""
     return tuple(form for form in FORMS if holds_too_little(form, policy))
+
+
+def privacy_instructions(policy: Policy) -> Instructions:
+    """How stored mail is rewritten so that it says no more than a policy allows."""
+    private = private_rows(policy)
+
+    def rewrite(stored: StoredMessage) -> StoredMessage | None:
+        rows = private.message(
+            {table.name: [as_row(table, values) for values in stored.rows(table)] for table in STORED_TABLES}
+        )
+        if isinstance(rows, str):
+            return None
+        return StoredMessage.of(
+            {table.name: [as_values(table, row) for row in rows[table.name]] for table in STORED_TABLES}
+        )
+
+    return Instructions(
+        rewrite=rewrite,
+        doomed=not policy.allows_bytes,
+        left_out=lambda stored: private.left_out(as_row(MESSAGES, stored.message)) or "",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,8 +142,13 @@ class Reparse:
             if not rows:
                 return False
             with Spool(self._engine.spool_folder) as spool:
+                people = self._engine.erased_people(self._account_id)
                 content = ContentRows(
-                    self._account_id, spool.write, keep_html=self._keep_html, private=private_rows(policy)
+                    self._account_id,
+                    spool.write,
+                    keep_html=self._keep_html,
+                    private=private_rows(policy),
+                    rewrite=people.take_out_of if people is not None else None,
                 )
                 read: list[str] = []
                 for pack, wanted in groupby(rows, key=lambda row: row.raw_pack):

@@ -24,10 +24,12 @@ from mail_ingest.privacy.hashing import Hasher, derive_key, new_secret
 from mail_ingest.privacy.policy import TIERS, Policy, Tier, tier_of
 from mail_ingest.privacy.redaction import redact
 from mail_ingest.privacy.rows import PrivateRows
+from mail_ingest.privacy.sign_in import REASONS as SIGN_IN_REASONS
 from mail_ingest.privacy.sign_in import sign_in_reason
 
 __all__ = [
     "FORMS",
+    "SIGN_IN_REASONS",
     "TIERS",
     "Form",
     "Hasher",

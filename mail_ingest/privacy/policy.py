@@ -27,9 +27,14 @@ class Policy:
     hash_key: bytes = field(default=b"", repr=False)
 
     @property
+    def allows_bytes(self) -> bool:
+        """Whether raw bytes may be archived at all. They hold all that a stricter tier leaves out, and every attachment."""
+        return self.tier == "full" and self.attachments
+
+    @property
     def keeps_bytes(self) -> bool:
-        """Whether raw bytes may be archived. They hold all that a stricter tier leaves out, and every attachment."""
-        return self.raw_archive and self.tier == "full" and self.attachments
+        """Whether raw bytes of what is bought are archived."""
+        return self.raw_archive and self.allows_bytes
 
     @property
     def keeps_bodies(self) -> bool:

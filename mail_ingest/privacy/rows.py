@@ -79,7 +79,7 @@ class PrivateRows:
         made: dict[str, list[Row]] = {}
         for table, its_rows in rows.items():
             made[table] = [] if table in dropped else [self._treated(table, row, about) for row in its_rows]
-        if not self.policy.keeps_bytes:
+        if not self.policy.allows_bytes:
             made["messages"] = [_with(made["messages"][0], at["raw_pack"], None)]
         return {**made, "messages": [_with(made["messages"][0], at["privacy"], form)]}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 
 SIGN_IN, PASSWORD_RESET = "sign-in code", "password reset"
+REASONS = (SIGN_IN, PASSWORD_RESET)
+"""What `sign_in_reason` gives, as `gmail.left_out_messages` has it."""
 
 _LOOKED_AT = 3_000
 _LONGEST_TEXT = 12_000

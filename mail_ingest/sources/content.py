@@ -24,6 +24,7 @@ from mail_ingest import mime
 from mail_ingest.gmail.models import RawMessage
 from mail_ingest.privacy import PrivateRows
 from mail_ingest.sources.batches import BATCH_ROWS, clean, record_batch
+from mail_ingest.sources.stored import STORED_TABLES, Rewrite, StoredMessage, as_row, as_values
 from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPIENTS, MESSAGES, Table
 
 logger = logging.getLogger(__name__)
@@ -91,9 +92,12 @@ class ContentRows:
         *,
         keep_html: bool = False,
         keep_headers: bool = False,
+        rewrite: Rewrite | None = None,
         private: PrivateRows | None = None,
     ) -> None:
-        """`private`: brings the rows into the form in which they may be stored; without it they say all."""
+        """`rewrite`: what is to be stored of a message in place of what it says. `private`: brings that into the form in which
+        it may be stored; without it rows say all."""
+        self._rewrite = rewrite
         self._account_id = account_id
         self._write = write
         self._keep_html = keep_html
@@ -144,6 +148,8 @@ class ContentRows:
             rows.stand_in = partial(self._stand_in, message.message_id, about, stored)
         try:
             self._make(message, stored, rows, _date_defects(message.internal_date_ms, fetched_at))
+            if self._rewrite is not None:
+                _rewrite_rows(rows, self._rewrite)
             self._apply_privacy(rows)
         except Exception as error:  # noqa: BLE001  one message must never stop an account
             self._give_up(rows, error)
@@ -280,6 +286,13 @@ class ContentRows:
             )
         if self._keep_html and parsed.body_html is not None:
             rows.html.append((account_id, message_id, parsed.body_html))
+
+
+def _rewrite_rows(rows: _MessageRows, rewrite: Rewrite) -> None:
+    made = {table.name: [as_values(table, row) for row in rows.of(table)] for table in STORED_TABLES}
+    new = rewrite(StoredMessage.of(made))
+    for table in STORED_TABLES:
+        rows.of(table)[:] = [] if new is None else [as_row(table, values) for values in new.rows(table)]
 
 
 def _batches(messages: Sequence[_MessageRows]) -> list[tuple[str, pa.RecordBatch]]:

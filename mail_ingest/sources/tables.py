@@ -297,12 +297,12 @@ FETCH_FAILURES = Table(
 
 LEFT_OUT_MESSAGES = Table(
     "left_out_messages",
-    "One row per message of which nothing is stored by its account's privacy, so that it is not bought again.",
+    "One row per message of which nothing is stored on purpose, so that it is not bought again.",
     ("account_id", "message_id"),
     _columns("""
         account_id text Account that holds the message.
         message_id text Gmail's id of the message.
-        reason text Why it is left out: sign-in code or password reset.
+        reason text Why: sign-in code or password reset, by the account's privacy; erased, where an erased person wrote it.
         left_out_at time When it was bought, or taken out of what was stored.
     """),
 )

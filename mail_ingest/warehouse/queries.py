@@ -14,6 +14,7 @@ import orjson
 
 from mail_ingest.gmail.changes import StoredState
 from mail_ingest.gmail.models import Label
+from mail_ingest.privacy import SIGN_IN_REASONS
 from mail_ingest.warehouse.connection import Warehouse
 
 _STATE_COLUMNS = "message_id, thread_id, cast(label_ids as varchar), history_id, is_deleted, first_seen_at"
@@ -38,7 +39,7 @@ class Scope:
     months found, `failed` to those that could not be fetched before, `message_ids` to these.
 
     Content is missing where no row holds it, and where one does in a form of `again`: a stricter privacy tier stored it.
-    What is left out by the account's privacy is not missing, unless `takes_left_out`.
+    What is left out on purpose is not missing; sign-in mail is where `takes_left_out`.
     """
 
     since: datetime | None = None
@@ -57,7 +58,9 @@ class Scope:
         wanted = (
             f"(m.message_id is null or coalesce(m.privacy, 'full') in ({again}))" if again else "m.message_id is null"
         )
-        left_out = "" if self.takes_left_out else " and (l.message_id is null or m.message_id is not null)"
+        reasons = ", ".join(f"'{reason}'" for reason in SIGN_IN_REASONS)
+        sign_in = f" or lo.reason in ({reasons})" if self.takes_left_out else ""
+        left_out = f" and (lo.message_id is null or m.message_id is not null{sign_in})"
         return f"{_KNOWN} and {wanted}{left_out}"
 
     def condition(self) -> tuple[str, list[object]]:
@@ -242,10 +245,10 @@ class Queries:
             return connection.execute(query, [account_id, *values]).fetchone() is not None
 
     def count_left_out(self, account_id: str) -> int:
-        """Live messages of which the account's privacy lets nothing be stored."""
+        """Live messages of which nothing is stored on purpose."""
         with self._warehouse.open() as connection:
             row = connection.execute(
-                f"select count(*) {_KNOWN} and l.message_id is not null and m.message_id is null", [account_id]
+                f"select count(*) {_KNOWN} and lo.message_id is not null and m.message_id is null", [account_id]
             ).fetchone()
         return int(row[0]) if row else 0
 
@@ -322,7 +325,8 @@ class Queries:
             rows = connection.execute(
                 "select s.message_id from gmail.message_states s "
                 "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
-                "where s.account_id = ? and m.message_id is null "
+                "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
+                "where s.account_id = ? and m.message_id is null and lo.message_id is null "
                 "and s.message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, list(message_ids)],
             ).fetchall()
@@ -390,7 +394,7 @@ _KNOWN = (
     "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
-    "left join gmail.left_out_messages l on l.account_id = s.account_id and l.message_id = s.message_id "
+    "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
     "where s.account_id = ? and not s.is_deleted"
 )
 

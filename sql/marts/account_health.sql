@@ -15,7 +15,7 @@
 -- column message_count: messages in the warehouse, deleted ones left out.
 -- column messages_total: messages by Gmail's own count at the last sync.
 -- column backlog_count: live messages whose content is not stored, those left out not counted.
--- column left_out_count: live messages of which nothing is stored by the account's privacy.
+-- column left_out_count: live messages of which nothing is stored on purpose: sign-in mail, and mail of erased people.
 -- column failing_count: live messages whose content could not be fetched or parsed so far.
 -- column dead_letter_count: those of them that are parked, and tried once a week.
 with accounts as (

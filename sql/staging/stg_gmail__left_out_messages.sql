@@ -1,4 +1,4 @@
--- mail_staging.left_out_messages: one row per message of which nothing is stored by its account's privacy.
+-- mail_staging.left_out_messages: one row per message of which nothing is stored on purpose.
 -- key: account_id, message_id
 -- reads: gmail.left_out_messages
 -- refresh: view
