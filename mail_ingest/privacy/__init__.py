@@ -22,7 +22,7 @@ from mail_ingest.privacy.forms import (
 )
 from mail_ingest.privacy.hashing import Hasher, derive_key, new_secret
 from mail_ingest.privacy.policy import TIERS, Policy, Tier, tier_of
-from mail_ingest.privacy.redaction import redact
+from mail_ingest.privacy.redaction import redact, without_hashes
 from mail_ingest.privacy.rows import PrivateRows
 from mail_ingest.privacy.sign_in import REASONS as SIGN_IN_REASONS
 from mail_ingest.privacy.sign_in import sign_in_reason
@@ -46,4 +46,5 @@ __all__ = [
     "sign_in_reason",
     "sufficient_forms",
     "tier_of",
+    "without_hashes",
 ]

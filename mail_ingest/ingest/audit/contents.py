@@ -17,9 +17,9 @@ from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.ingest.audit.budget import Budget
 from mail_ingest.ingest.audit.report import Audit
 from mail_ingest.ingest.privacy import private_rows
-from mail_ingest.privacy import Policy, PrivateRows, holds_too_much
+from mail_ingest.privacy import Policy, PrivateRows, Tier, holds_too_much, without_hashes
 from mail_ingest.sources.content import ContentRows, content_sha256
-from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_RECIPIENTS, MESSAGES, Table
+from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_RECIPIENTS, MESSAGES, Column, Table
 from mail_ingest.warehouse import auditing
 from mail_ingest.warehouse.archive import DamagedPackError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PACKS_AT_ONCE = 20
 _MESSAGES_AT_ONCE = 10
 _TABLES = (MESSAGES, MESSAGE_RECIPIENTS, ATTACHMENTS)
+_TEXTS = ("subject", "snippet", "body_text", "message_subject")
 
 
 def audit_contents(engine: Engine, audit: Audit, budget: Budget, sample: int, policy: Policy) -> None:
@@ -156,20 +157,30 @@ def _is_altered(
     if [made_row["privacy"] for made_row in made[MESSAGES.name]] != [row["privacy"] or "full"]:
         return False
     row["privacy"] = row["privacy"] or "full"
-    return any(_values(table, made[table.name]) != _values(table, stored[table.name]) for table in _TABLES)
+    tier = private.policy.tier
+    return any(_values(table, made[table.name], tier) != _values(table, stored[table.name], tier) for table in _TABLES)
 
 
-def _values(table: Table, rows: list[dict[str, Any]]) -> list[tuple[object, ...]]:
-    """Rows as they can be compared, wherever they come from."""
+def _values(table: Table, rows: list[dict[str, Any]], tier: Tier) -> list[tuple[object, ...]]:
+    """Rows as they can be compared, wherever they come from.
+
+    Rows that were bought under a wider tier and rewritten differ from those bought under this one in what the body alone told,
+    in white space within headers, and in what stands for an address within text.
+    """
+    skipped = {"headers", *(("defects", "size_bytes") if tier == "headers" else ())}
+
+    def value(column: Column, found: Any) -> Any:
+        if found is None:
+            return None
+        if column.kind == "json":
+            return orjson.loads(found)
+        if tier == "headers" and isinstance(found, str):
+            # Gmail unfolds headers in its own way
+            return " ".join(found.split())
+        return without_hashes(found) if tier == "hashed" and column.name in _TEXTS else found
+
     values = [
-        tuple(
-            orjson.loads(row[column.name])
-            if column.kind == "json" and row[column.name] is not None
-            else row[column.name]
-            for column in table.columns
-            if column.name != "headers"
-        )
-        for row in rows
+        tuple(value(column, row[column.name]) for column in table.columns if column.name not in skipped) for row in rows
     ]
     return sorted(values, key=lambda row: tuple(map(str, row[: len(table.key)])))
 
