@@ -16,7 +16,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, func, s
 
 from mail_ingest.accounts.keys import key_id, key_of, new_key
 from mail_ingest.accounts.sealing import Purpose, Sealer
-from mail_ingest.accounts.tables import access_tokens, accounts, deployment, erasure_secrets
+from mail_ingest.accounts.tables import access_tokens, accounts, deployment, erasure_secrets, hash_secrets
 from mail_ingest.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ _PAGE = 200
 _SEALED: tuple[tuple[Table, Column[str], Purpose], ...] = (
     (accounts, accounts.c.credential, "credential"),
     (access_tokens, access_tokens.c.sealed, "access token"),
+    (hash_secrets, hash_secrets.c.sealed, "hash secret"),
     (erasure_secrets, erasure_secrets.c.sealed, "erasure secret"),
 )
 
@@ -146,7 +147,7 @@ def _retire(engine: Engine, sealer: Sealer) -> list[str]:
 def _in_use(connection: Connection) -> dict[str, int]:
     counts: dict[str, int] = {}
     # access tokens are left out: they are fetched anew
-    for column in (accounts.c.credential, erasure_secrets.c.sealed):
+    for column in (accounts.c.credential, hash_secrets.c.sealed, erasure_secrets.c.sealed):
         key = _key_id(column)
         for name, count in connection.execute(select(key, func.count()).where(column != "").group_by(key)):
             counts[str(name)] = counts.get(str(name), 0) + int(count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, String, Table, Text, true
+from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, String, Table, Text, false, true
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -54,6 +54,12 @@ accounts = Table(
     Column("include_drafts", Boolean, nullable=False),
     Column("raw_archive", Boolean, nullable=False, server_default=true()),
     Column("account_group", String(80), index=True),
+    Column("privacy", String(20)),
+    Column("attachments", Boolean, nullable=False, server_default=true()),
+    Column("sign_in_mail", Boolean, nullable=False, server_default=true()),
+    Column("include_labels", Text, nullable=False, server_default=""),
+    Column("exclude_labels", Text, nullable=False, server_default=""),
+    Column("buys_again", Boolean, nullable=False, server_default=false()),
     Column("credential_kind", String(20), nullable=False),
     Column("credential", Text, nullable=False),
     Column("discovered_from", String(320), nullable=False, server_default=""),
@@ -68,6 +74,14 @@ access_tokens = Table(
     Column("fetched_until", UtcDateTime),
 )
 """The last access token of an account, encrypted, and which process is fetching the next one, for how long at most."""
+
+hash_secrets = Table(
+    "hash_secrets",
+    metadata,
+    Column("account_id", String(320), primary_key=True),
+    Column("sealed", Text, nullable=False, server_default=""),
+)
+"""One row, of no account: the secret under which addresses are hashed, encrypted."""
 
 deployment = Table(
     "deployment",

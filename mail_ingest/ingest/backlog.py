@@ -18,8 +18,12 @@ def month_backlog(engine: Engine, runs: Sequence[SyncRun], months: Sequence[str]
     Months that are complete are left out. Gmail was not asked where an account failed, or the quota ended, before.
     """
     left: dict[tuple[str, str], int | None] = {}
+    accounts = {account.account_id: account for account in engine.registry.list()}
     for run in runs:
-        missing = engine.queries.backlog_by_month(run.account_id, months)
+        if run.account_id not in accounts:
+            continue  # removed in the meantime
+        scope = engine.content_scope(accounts[run.account_id], Scope(months=tuple(months)))
+        missing = engine.queries.backlog_by_month(run.account_id, scope)
         for month in months:
             count = missing.get(month, 0) if month in run.months_listed else None
             if count != 0:
@@ -42,7 +46,7 @@ def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:
     for run in runs:
         if run.account_id not in accounts:
             continue  # removed in the meantime
-        scope = Scope(since=account_horizon(accounts[run.account_id], now))
+        scope = engine.content_scope(accounts[run.account_id])
         backlog = engine.queries.count_backlog(run.account_id, scope, now)
         left += backlog.due + backlog.waiting
     return left
@@ -71,7 +75,7 @@ def completed_months(engine: Engine, runs: Sequence[SyncRun]) -> list[str]:
         run = synced.get(account.account_id)
         horizon = account_horizon(account, now)
         if run is None:
-            backlog = engine.queries.count_backlog(account.account_id, Scope(since=horizon), now)
+            backlog = engine.queries.count_backlog(account.account_id, engine.content_scope(account), now)
             missing = backlog.due + backlog.waiting
         else:
             missing = run.backlog

@@ -83,10 +83,12 @@ class SyncRun:
     contents_adopted: int = 0
     contents_failed: int = 0
     contents_gone: int = 0
+    contents_left_out: int = 0
     backlog: int = 0
     out_of_scope: int = 0
     dead_letters: int = 0
     is_recorded: bool = False
+    recorded_outcome: Outcome | None = None
     months: set[str] = field(default_factory=set)
     months_listed: set[str] = field(default_factory=set)
     findings: Findings = field(default_factory=Findings)
@@ -112,6 +114,7 @@ class SyncRun:
             or self.contents_stored
             or self.contents_adopted
             or self.contents_failed
+            or self.contents_left_out
         )
 
     @property
@@ -129,6 +132,7 @@ class SyncRun:
         total = spent.total()
         by_method = spent.account(self.account_id)
         fields = self.recorded_fields = self.unexpected_fields
+        self.recorded_outcome = self.outcome
         buffer = RowBuffer(SYNC_RUNS, spool.write)
         buffer.add(
             (
@@ -154,6 +158,7 @@ class SyncRun:
                 total.waited_s,
                 orjson.dumps({method: usage.units for method, usage in sorted(by_method.items())}).decode(),
                 orjson.dumps({method: usage.calls for method, usage in sorted(by_method.items())}).decode(),
+                self.contents_left_out,
                 orjson.dumps(fields).decode() if fields else None,
             )
         )
@@ -178,6 +183,7 @@ class SyncRun:
             "contents_failed": self.contents_failed,
             "contents_gone": self.contents_gone,
             "contents_adopted": self.contents_adopted,
+            "contents_left_out": self.contents_left_out,
             "backlog": self.backlog,
             "out_of_scope": self.out_of_scope,
             "dead_letters": self.dead_letters,

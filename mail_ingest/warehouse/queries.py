@@ -14,6 +14,7 @@ import orjson
 
 from mail_ingest.gmail.changes import StoredState
 from mail_ingest.gmail.models import Label
+from mail_ingest.privacy import SIGN_IN_REASONS
 from mail_ingest.warehouse.connection import Warehouse
 
 _STATE_COLUMNS = "message_id, thread_id, cast(label_ids as varchar), history_id, is_deleted, first_seen_at"
@@ -33,15 +34,34 @@ class Scope:
     """Which messages' content is wanted.
 
     `since` compares the arrival time that Gmail's ids carry where they are 16 hex digits; other ids are always inside.
-    `label_id` keeps to messages that carry the label now, `months` (such as 2026-05) to those that a listing of these
+    `label_id` keeps to messages that carry the label now, `include_labels` to those that carry any of these, and
+    `exclude_labels` to those that carry none of these; `months` (such as 2026-05) to those that a listing of these
     months found, `failed` to those that could not be fetched before, `message_ids` to these.
+
+    Content is missing where no row holds it, and where one does in a form of `again`: a stricter privacy tier stored it.
+    What is left out on purpose is not missing; sign-in mail is where `takes_left_out`.
     """
 
     since: datetime | None = None
     label_id: str | None = None
+    include_labels: tuple[str, ...] = ()
+    exclude_labels: tuple[str, ...] = ()
     months: tuple[str, ...] = ()
     failed: bool = False
     message_ids: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    takes_left_out: bool = False
+
+    def missing(self) -> str:
+        """SQL of live messages without content; its parameter is the account."""
+        again = ", ".join(f"'{form}'" for form in self.again)
+        wanted = (
+            f"(m.message_id is null or coalesce(m.privacy, 'full') in ({again}))" if again else "m.message_id is null"
+        )
+        reasons = ", ".join(f"'{reason}'" for reason in SIGN_IN_REASONS)
+        sign_in = f" or lo.reason in ({reasons})" if self.takes_left_out else ""
+        left_out = f" and (lo.message_id is null or m.message_id is not null{sign_in})"
+        return f"{_KNOWN} and {wanted}{left_out}"
 
     def condition(self) -> tuple[str, list[object]]:
         """SQL on `s` (message_states) and `f` (fetch_failures, unresolved ones), and its parameters."""
@@ -50,8 +70,14 @@ class Scope:
             parts.append("(length(s.message_id) <> 16 or s.message_id >= ?)")
             values.append(f"{max(int(self.since.timestamp() * 1000), 0) << 20:016x}")
         if self.label_id is not None:
-            parts.append("position(? in cast(s.label_ids as varchar)) > 0")
+            parts.append(_CARRIES)
             values.append(orjson.dumps(self.label_id).decode())
+        if self.include_labels:
+            parts.append(f"({' or '.join([_CARRIES] * len(self.include_labels))})")
+            values += [orjson.dumps(label_id).decode() for label_id in self.include_labels]
+        for label_id in self.exclude_labels:
+            parts.append(f"not {_CARRIES}")
+            values.append(orjson.dumps(label_id).decode())
         if self.months:
             parts.append(
                 "(s.account_id, s.message_id) in (select mm.account_id, mm.message_id from gmail.message_months mm "
@@ -170,17 +196,18 @@ class Queries:
 
     def backlog(
         self, account_id: str, scope: Scope, *, limit: int, now: datetime, failed_before: datetime | None = None
-    ) -> list[tuple[str, int]]:
-        """Ids to fetch next with their rank, at most `limit`: those that never failed (0), newest arrivals first, then
-        those that did (1), then dead letters (2).
+    ) -> list[tuple[str, int, bool]]:
+        """Ids to fetch next with their rank and whether they are stored already, at most `limit`: those that never failed
+        (0), newest arrivals first, then those that did (1), then dead letters (2). Within a rank, what is stored comes last.
 
         What failed waits for its next try, or only has to have failed before `failed_before`.
         """
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             return connection.execute(
-                f"select s.message_id, {_RANK} as rank {_MISSING} and {condition} and {_IS_DUE} "
-                "order by rank, length(s.message_id) desc, s.message_id desc limit ?",
+                f"select s.message_id, {_RANK} as rank, m.message_id is not null as is_stored "
+                f"{scope.missing()} and {condition} and {_IS_DUE} "
+                "order by rank, is_stored, length(s.message_id) desc, s.message_id desc limit ?",
                 [account_id, *values, now, failed_before, limit],
             ).fetchall()
 
@@ -192,27 +219,48 @@ class Queries:
             row = connection.execute(
                 "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
                 "count(*) filter (where not inside), count(*) filter (where inside and is_due and rank = 2) from (select "
-                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {_MISSING}) as missing",
+                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {scope.missing()}) as missing",
                 [*values, now, failed_before, account_id],
             ).fetchone()
         return Backlog(*row) if row else Backlog(0, 0, 0, 0)
 
-    def backlog_by_month(self, account_id: str, months: Sequence[str]) -> dict[str, int]:
-        """Live messages without content in months that were listed, by month; months without any are left out."""
+    def backlog_by_month(self, account_id: str, scope: Scope) -> dict[str, int]:
+        """Live messages without content in the scope's months, which were listed, by month; those without any are left out."""
+        condition, values = scope.condition()
         with self._warehouse.open() as connection:
             rows = connection.execute(
                 "select mm.month, count(*) from gmail.message_months mm "
-                f"inner join (select s.account_id, s.message_id {_MISSING}) as missing "
+                f"inner join (select s.account_id, s.message_id {scope.missing()} and {condition}) as missing "
                 "on missing.account_id = mm.account_id and missing.message_id = mm.message_id "
                 "where mm.month in (select unnest(cast(? as varchar[]))) group by mm.month",
-                [account_id, list(months)],
+                [account_id, *values, list(scope.months)],
             ).fetchall()
         return dict(rows)
 
-    def has_backlog(self, account_id: str) -> bool:
-        """Whether any live message lacks its content."""
+    def has_backlog(self, account_id: str, scope: Scope) -> bool:
+        """Whether any live message within the scope lacks its content."""
+        condition, values = scope.condition()
+        query = f"select 1 {scope.missing()} and {condition} limit 1"
         with self._warehouse.open() as connection:
-            return connection.execute(f"select 1 {_MISSING} limit 1", [account_id]).fetchone() is not None
+            return connection.execute(query, [account_id, *values]).fetchone() is not None
+
+    def count_left_out(self, account_id: str) -> int:
+        """Live messages of which nothing is stored on purpose."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                f"select count(*) {_KNOWN} and lo.message_id is not null and m.message_id is null", [account_id]
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def forms(self, account_id: str) -> dict[tuple[str, bool], int]:
+        """Stored messages, deleted ones included, by their form and by whether they have attachments."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select coalesce(privacy, 'full'), coalesce(attachment_count, 0) > 0, count(*) from gmail.messages "
+                "where account_id = ? group by 1, 2",
+                [account_id],
+            ).fetchall()
+        return {(form, has_attachments): int(count) for form, has_attachments, count in rows}
 
     def loaded_cursor(self, account_id: str) -> int | None:
         """The cursor's copy that was loaded with the account's last package of states."""
@@ -284,17 +332,6 @@ class Queries:
             ).fetchall()
         return {row[0] for row in rows}
 
-    def count_left_out(self, account_id: str) -> int:
-        """Live messages whose content is left out on purpose."""
-        with self._warehouse.open() as connection:
-            row = connection.execute(
-                "select count(*) from gmail.left_out_messages lo inner join gmail.message_states s "
-                "on s.account_id = lo.account_id and s.message_id = lo.message_id "
-                "where lo.account_id = ? and not s.is_deleted",
-                [account_id],
-            ).fetchone()
-        return int(row[0]) if row else 0
-
     def loaded_packs(self, account_id: str) -> set[str]:
         """Packs of the raw archive that stored messages point into."""
         with self._warehouse.open() as connection:
@@ -349,13 +386,16 @@ class Queries:
         return counts
 
 
-_MISSING = (
+_CARRIES = "position(? in cast(s.label_ids as varchar)) > 0"
+
+#: Live messages, with what is stored of each, its failure, and whether it is left out.
+_KNOWN = (
     "from gmail.message_states s "
     "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
     "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
-    "where s.account_id = ? and not s.is_deleted and m.message_id is null and lo.message_id is null"
+    "where s.account_id = ? and not s.is_deleted"
 )
 
 

@@ -7,7 +7,7 @@ from mail_ingest.accounts.migrations import downgrade as downgrade
 from mail_ingest.accounts.tables import UtcDateTime
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 
 def upgrade() -> None:
