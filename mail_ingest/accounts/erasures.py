@@ -107,11 +107,6 @@ class Erasures:
         secret = self._read_secret()
         return lambda address: self._hash(secret, address) in hashes
 
-    def is_hash(self, contact_hash: str) -> Callable[[str], bool]:
-        """Tells whether an address (in lower case) has this hash."""
-        secret = self._read_secret()
-        return lambda address: self._hash(secret, address) == contact_hash
-
     @staticmethod
     def _hash(secret: bytes, address: str) -> str:
         return hmac.digest(secret, b"mail_ingest erased " + address.strip().lower().encode(), "sha256").hex()

@@ -178,6 +178,10 @@ class Registry:
             hash_key=self._hash_secret.key() if tier == "hashed" else b"",
         )
 
+    def known_hash_key(self) -> bytes | None:
+        """The same, None where nothing was ever hashed under it."""
+        return self._hash_secret.known_key()
+
     def hash_key(self) -> bytes:
         """The key of all address hashes of this deployment; secret."""
         return self._hash_secret.key()

@@ -226,7 +226,11 @@ def test_one_mailbox_alone_can_lose_a_person(
 
 
 def test_a_mailbox_of_its_own_and_what_is_no_address_are_refused(engine: Engine, mail: Mail) -> None:
-    for wrong, why in ((ADDRESS, "is a mailbox"), ("jane", "takes one address"), ("Jane <j@x.org>", "takes one address")):
+    for wrong, why in (
+        (ADDRESS, "is a mailbox"),
+        ("jane", "takes one address"),
+        ("Jane <j@x.org>", "takes one address"),
+    ):
         with pytest.raises(ConfigError, match=why):
             erase_contact(engine, wrong)
 
@@ -301,7 +305,11 @@ def test_an_erased_mailbox_leaves_a_receipt_and_nothing_else(
 
     assert places_of(engine, [BOB, only_bobs, both]) == []
     assert row(engine, mail.written, "from_address") == (JANE,), "the other mailbox lacks nothing"
-    assert (erased.receipt["messages_removed"], erased.is_proven, erased.receipt["strings_searched"] >= 3) == (2, True, True)
+    assert (erased.receipt["messages_removed"], erased.is_proven, erased.receipt["strings_searched"] >= 3) == (
+        2,
+        True,
+        True,
+    )
     assert BOB not in json.dumps(engine.registry.erasures.receipts())
     with pytest.raises(ConfigError, match="not registered"):
         erase_mailbox(engine, BOB)

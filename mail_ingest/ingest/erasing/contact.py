@@ -22,6 +22,7 @@ from mail_ingest.ingest.erasing.evidence import Evidence
 from mail_ingest.ingest.erasing.people import AT_SIGNS, ErasedPeople
 from mail_ingest.ingest.erasing.proof import Proof
 from mail_ingest.ingest.erasing.receipts import Erasure, finish, receipt_of
+from mail_ingest.privacy import Hasher
 from mail_ingest.sources.stored import STORED_TABLES
 from mail_ingest.sources.tables import DATASET, LEFT_OUT_MESSAGES, MESSAGE_RECIPIENTS, MESSAGES
 
@@ -156,16 +157,17 @@ def erase_contact(engine: Engine, address: str, *, in_account: str = "", is_dry_
     wanted = address.strip().lower()
     account_ids = _scope(engine, wanted, in_account)
     erasures = engine.registry.erasures
-    is_erased = wanted.__eq__
+    spellings = _spellings(engine, wanted)
+    is_erased = frozenset(spellings).__contains__
     if is_dry_run:
-        contact = ContactErasure(engine, account_ids, seed="", is_erased=is_erased, addresses=[wanted])
+        contact = ContactErasure(engine, account_ids, seed="", is_erased=is_erased, addresses=spellings)
         tally = contact.count()
         return Erasure(receipt_of("contact", "", tally, account_ids, Proof(), [], is_dry_run=True))
     with engine.locks.hold("rewriting"):
         # before anything is rewritten: what comes from now on must not bring it back
-        hashed = erasures.keep_out(wanted, in_account.strip().lower())
+        [hashed, *_] = [erasures.keep_out(spelling, in_account.strip().lower()) for spelling in spellings]
         rewriting_id = erasures.begin("contact", account_ids, hashed)
-        contact = ContactErasure(engine, account_ids, seed=rewriting_id, is_erased=is_erased, addresses=[wanted])
+        contact = ContactErasure(engine, account_ids, seed=rewriting_id, is_erased=is_erased, addresses=spellings)
         erasure = _run(engine, contact, rewriting_id, hashed)
     if erasure is None:
         raise MailIngestError(f"accounts were added to {rewriting_id} meanwhile; run the same command again")
@@ -178,7 +180,8 @@ def let_in(engine: Engine, address: str, in_account: str = "") -> bool:
     Nothing tells which messages were theirs, so all that erasures have left out is bought again, and judged anew.
     """
     account_id = in_account.strip().lower()
-    if not engine.registry.erasures.let_in(address, account_id):
+    ended = [engine.registry.erasures.let_in(spelling, account_id) for spelling in _spellings(engine, address)]
+    if not any(ended):
         return False
     if engine.warehouse.exists:
         with engine.warehouse.open() as connection:
@@ -194,7 +197,8 @@ def finish_contact(engine: Engine, rewriting: Rewriting, account_ids: Sequence[s
 
     The caller holds the lock `rewriting`.
     """
-    is_erased = engine.registry.erasures.is_hash(rewriting.contact_hash)
+    # whoever is kept out: the hash of the address alone does not know the address that stands in hashed rows
+    is_erased = engine.registry.erasures.kept_out(account_ids[0] if account_ids else "") or (lambda _: False)
     contact = ContactErasure(
         engine,
         account_ids,
@@ -242,6 +246,13 @@ def _scope(engine: Engine, address: str, in_account: str) -> list[str]:
     if in_account:
         return [engine.registry.find(in_account).account_id]
     return sorted(states)
+
+
+def _spellings(engine: Engine, address: str) -> list[str]:
+    """An address in lower case, and as it stands in rows of the tier `hashed`."""
+    wanted = address.strip().lower()
+    key = engine.registry.known_hash_key()
+    return [wanted] if key is None else [wanted, Hasher(key).address(wanted)]
 
 
 def _addresses_of(engine: Engine, is_erased: Callable[[str], bool]) -> list[str]:
