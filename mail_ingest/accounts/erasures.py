@@ -201,6 +201,8 @@ class Erasures:
                 )
             )
             connection.execute(delete(rewritings).where(rewritings.c.rewriting_id == rewriting_id))
+        # the mark has named an account
+        self.write_anew()
 
     # -- receipts -----------------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ MARY = "mary.jane.doe@corr.example"
 WRITTEN = "The keys to the greenhouse hang behind the third pot"
 QUOTED = "Could you water the cactus until I am back"
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+#: Where the database makes a difference; all else is shown on DuckDB alone.
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 
 @dataclass
@@ -51,8 +52,8 @@ class Mail:
         return [self.quoted, self.copied, self.hidden]
 
 
-def fill(box: Mailbox) -> Mail:
-    others = box.generate(12, seed=3, mean_size_bytes=2_000)
+def fill(box: Mailbox, seed: int = 3) -> Mail:
+    others = box.generate(12, seed=seed, mean_size_bytes=2_000)
     written = box.add(
         subject="Greenhouse and cactus",
         sender=f"Jane Doe <{JANE}>",
@@ -111,6 +112,7 @@ def assert_jane_is_gone(engine: Engine, mail: Mail) -> None:
     assert row(engine, mail.written, "1") is None
 
 
+@on_both
 def test_what_a_person_wrote_goes_and_what_others_wrote_loses_them(engine: Engine, box: Mailbox, mail: Mail) -> None:
     assert places_of(engine, [WRITTEN]), "there is nothing to erase"
 
@@ -132,7 +134,7 @@ def test_what_a_person_wrote_goes_and_what_others_wrote_loses_them(engine: Engin
     receipt = erased.receipt
     assert (receipt["messages_removed"], receipt["messages_changed"], receipt["packs_rewritten"]) == (1, 2, 1)
     assert receipt["rows"]["gmail.message_recipients"]["removed"] == 4
-    assert (receipt["found"], receipt["strings_searched"] > 2, receipt["bytes_searched"] > 100_000) == ({}, True, True)
+    assert (receipt["found"], receipt["strings_searched"] >= 3, receipt["bytes_searched"] > 100_000) == ({}, True, True)
     assert_analyst_tables_are_built(engine)
 
 
@@ -150,16 +152,17 @@ def test_the_mailbox_stays_true_and_nothing_is_bought_again(
     assert_states_equal(engine, box)
     audit = audit_account(engine, engine.registry.get(ADDRESS), AuditOptions(archive_sample=100, sample=100))
     assert (audit.drift, audit.backlog, audit.unresolved_failures) == (0, 0, 0), audit.lines()
-    assert "content of 1 messages that is left out on purpose" in audit.left_out
+    assert audit.left_out_messages == 1
     reparse_accounts(engine, engine.accounts(), lambda progress: None)
     assert_jane_is_gone(engine, mail)
 
 
+@on_both
 def test_mail_that_comes_afterwards_is_judged_in_the_same_way(
     engine: Engine, box: Mailbox, gmail: Simulator, mail: Mail
 ) -> None:
     erase_contact(engine, JANE)
-    later = fill(box)
+    later = fill(box, seed=4)
     gmail.reset_ledger()
 
     run = sync(engine)
@@ -289,6 +292,7 @@ def test_an_account_that_is_held_is_done_by_the_same_command_later(
     assert_jane_is_gone(engine, mail)
 
 
+@on_both
 def test_an_erased_mailbox_leaves_a_receipt_and_nothing_else(
     engine: Engine, box: Mailbox, gmail: Simulator, mail: Mail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +327,7 @@ def without_bodies(message: StoredMessage) -> StoredMessage | None:
     return StoredMessage(values, message.recipients, (), None)
 
 
+@on_both
 def test_what_an_account_may_no_longer_have_is_rewritten_and_proven(
     engine: Engine, box: Mailbox, gmail: Simulator, mail: Mail
 ) -> None:

@@ -37,8 +37,7 @@ def definitions(engine: Engine) -> list[object]:
         for query in (
             "select schema_name, table_name, sql, comment from duckdb_tables() order by all",
             "select schema_name, view_name, sql, comment from duckdb_views() where not internal order by all",
-            "select schema_name, table_name, column_name, comment, is_nullable from duckdb_columns() "
-            "where not internal order by all",
+            "select schema_name, table_name, column_name, comment, is_nullable from duckdb_columns() order by all",
             "select schema_name, function_name, macro_definition from duckdb_functions() where not internal order by all",
             "select schema_name, table_name, constraint_text from duckdb_constraints() order by all",
             "select storage from (select tags['storage_version'] as storage from duckdb_databases() where path is not null)",

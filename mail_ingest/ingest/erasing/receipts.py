@@ -61,6 +61,8 @@ def finish(
     remove_abandoned(engine.spool_folder)
     if engine.warehouse.exists:
         engine.build_analyst_tables()
+        # sessions that builds have left temporary tables in
+        engine.warehouse.close()
         try:
             left += engine.warehouse.write_anew(_tables(engine, everything=is_whole_account))
         except BusyError as error:
