@@ -56,7 +56,7 @@ def sync_in_process(environment: dict[str, str], point: Point | None = None, **o
 
 
 def erase_in_process(environment: dict[str, str], point: Point | None = None, **whom: str) -> Ended:
-    """Erases a `contact` or an `account` in a new process, which dies at `point`."""
+    """Erases a `contact`, or narrows an `account` to a `tier`, in a new process, which dies at `point`."""
     return _in_process(_erase, environment, point, whom)
 
 
@@ -103,18 +103,23 @@ def _sync(environment: dict[str, str], point: Point | None, options: dict[str, A
 
 def _erase(environment: dict[str, str], point: Point | None, whom: dict[str, str], answer: Connection) -> None:
     os.environ.update(environment)
+    from mail_ingest.accounts import PrivacySettings
     from mail_ingest.ingest.engine import Engine
     from mail_ingest.ingest.erasing import account_rows
     from mail_ingest.ingest.erasing.contact import erase_contact
-    from mail_ingest.ingest.erasing.mailbox import erase_mailbox
+    from mail_ingest.ingest.privacy_change import change_privacy, consequences
     from mail_ingest.settings import load_settings
 
     account_rows.PACKAGE_MESSAGES = 4
     if point is not None:
         _plan(point)
     engine = Engine(load_settings(), wait_s=5.0)
-    erased = erase_contact(engine, whom["contact"]) if "contact" in whom else erase_mailbox(engine, whom["account"])
-    answer.send([erased.receipt])
+    if "contact" in whom:
+        erase_contact(engine, whom["contact"])
+    else:
+        account, privacy = engine.registry.get(whom["account"]), PrivacySettings(tier=whom["tier"])
+        change_privacy(engine, account, privacy, consequences(engine, account, privacy))
+    answer.send([])
     answer.close()
     engine.close()
 

@@ -85,3 +85,43 @@ def test_a_killed_erasure_is_ended_and_loses_nothing(
     assert set(after.archive.packs(ADDRESS)) == {pack for pack in packs.values() if pack}, (
         "packs that nothing points to"
     )
+
+
+@pytest.mark.parametrize(
+    ("warehouse_url", "point"),
+    [
+        pytest.param("duckdb", Point(f"{_ROWS}:StoredRows.replace", nth=2), id="duckdb:-rows"),
+        pytest.param("postgres", Point(f"{_ROWS}:StoredRows.replace", nth=2), id="postgres:-rows"),
+        pytest.param("duckdb", Point(f"{_ARCHIVE}.erase"), id="duckdb:-archive"),
+        pytest.param("duckdb", Point("mail_ingest.warehouse.embedded:_sync"), id="duckdb:-file"),
+    ],
+    indirect=["warehouse_url"],
+)
+def test_a_stricter_tier_that_was_killed_is_brought_about_by_the_next_sync(
+    engine: Engine,
+    new_engine: Callable[..., Engine],
+    box: Mailbox,
+    gmail: Simulator,
+    environment: dict[str, str],
+    point: Point,
+) -> None:
+    for number in range(12):
+        box.add(subject=f"Pots {number}", sender=JANE, to=box.address, body=f"{WRITTEN} {number}.\r\n")
+    sync(engine)
+    engine.close()
+
+    died = erase_in_process({**environment, "ADA_TOKEN": box.token}, point, account=ADDRESS, tier="headers")
+
+    assert died.exit_code == -signal.SIGKILL, f"the point was never reached: {died}"
+    after = new_engine()
+    gmail.reset_ledger()
+    run = sync(after)
+    assert (run.outcome, run.backlog, gmail.calls("messages.get")) == ("success", 0, 0)
+    assert after.registry.erasures.unfinished() == []
+    assert places_of(after, [WRITTEN]) == []
+    assert after.archive.packs(ADDRESS) == []
+    assert_states_equal(after, box)
+    assert_analyst_tables_are_built(after)
+    with after.warehouse.open() as connection:
+        subjects = connection.execute("select count(distinct subject) from gmail.messages").fetchone()
+    assert subjects == (12,)
