@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mail_ingest.errors import ConfigError
+from mail_ingest.privacy.policy import Tier, tier_of
 
 PartitionKind = Literal["month", "day"]
 
@@ -55,6 +56,7 @@ class Settings:
     discovery_domain: str = ""
     discovery_include: tuple[str, ...] = ()
     discovery_exclude: tuple[str, ...] = ()
+    privacy: Tier = "full"
 
     @property
     def is_duckdb(self) -> bool:
@@ -140,6 +142,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         discovery_domain=env.get("MAIL_INGEST_DISCOVERY_DOMAIN") or "",
         discovery_include=_list(env.get("MAIL_INGEST_DISCOVERY_INCLUDE") or ""),
         discovery_exclude=_list(env.get("MAIL_INGEST_DISCOVERY_EXCLUDE") or ""),
+        privacy=_tier(env.get("MAIL_INGEST_PRIVACY") or "full"),
     )
 
 
@@ -196,6 +199,13 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; it takes one of {', '.join(allowed)}")
     return value
+
+
+def _tier(value: str) -> Tier:
+    try:
+        return tier_of(value)
+    except ValueError as error:
+        raise ConfigError(f"MAIL_INGEST_PRIVACY: {error}") from None
 
 
 def _number(name: str, value: str, low: float, high: float) -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from mail_ingest.accounts.credentials import CredentialKind
 from mail_ingest.accounts.schedules import ADAPTIVE, Activity, Schedule, interval
 from mail_ingest.errors import ConfigError
+from mail_ingest.privacy import Tier
 
 AccountState = Literal["active", "paused", "needs_reauth", "parked", "cooling_down", "removed"]
 """active: synced when due · paused: by a person · needs_reauth: by dead credentials · parked: there is no Gmail, or a
@@ -25,6 +27,8 @@ _ADDRESS = re.compile(r"[^\s@<>\",;:\\()\[\]]+@[^\s@<>\",;:\\()\[\].]+(\.[^\s@<>
 class Account:
     """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes.
 
+    `privacy` is the tier that the account was given, None where it has the default; `include_labels` and `exclude_labels` are
+    names or ids, one a line. `buys_again`: a person agreed that what is stored in a stricter form than now is bought again.
     `account_group`: the team, customer or person it belongs to; None without one. `discovered_from` names the directory that
     a discovery found it in, and is empty where a person registered it. `schedule` and what it goes by: see `schedules`.
     """
@@ -50,6 +54,12 @@ class Account:
     include_drafts: bool
     raw_archive: bool
     account_group: str | None
+    privacy: Tier | None
+    attachments: bool
+    sign_in_mail: bool
+    include_labels: str
+    exclude_labels: str
+    buys_again: bool
     credential_kind: CredentialKind
     discovered_from: str
     schedule: Schedule
@@ -86,6 +96,45 @@ class Look:
     state: AccountState
     looked_at: datetime | None
     registered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySettings:
+    """What a person set of an account's privacy and scope; None leaves each as it is, or as it is by default."""
+
+    tier: Tier | None = None
+    attachments: bool | None = None
+    sign_in_mail: bool | None = None
+    include_labels: Sequence[str] | None = None
+    exclude_labels: Sequence[str] | None = None
+    include_chats: bool | None = None
+    include_drafts: bool | None = None
+
+    @property
+    def changes_anything(self) -> bool:
+        return bool(self.values())
+
+    def applied_to(self, account: Account, *, buys_again: bool | None = None) -> Account:
+        """The account as it would be with these settings."""
+        return replace(account, **self.values(), buys_again=account.buys_again if buys_again is None else buys_again)
+
+    def values(self) -> dict[str, Any]:
+        """The columns that were set."""
+        given = {
+            "privacy": self.tier,
+            "attachments": self.attachments,
+            "sign_in_mail": self.sign_in_mail,
+            "include_labels": _lines(self.include_labels),
+            "exclude_labels": _lines(self.exclude_labels),
+            "include_chats": self.include_chats,
+            "include_drafts": self.include_drafts,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def _lines(labels: Sequence[str] | None) -> str | None:
+    """Labels as they are stored, one a line; an empty one stands for none at all."""
+    return None if labels is None else "\n".join(dict.fromkeys(label.strip() for label in labels if label.strip()))
 
 
 def account_id_of(address: str) -> str:

@@ -71,6 +71,8 @@ def _open_sqlite(url: URL) -> Engine:
     def _configure(connection: object, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]
         connection.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")  # type: ignore[attr-defined]
+        # what is deleted is overwritten, so that no page keeps it
+        connection.execute("pragma secure_delete = on")  # type: ignore[attr-defined]
         _use_wal(connection)  # type: ignore[arg-type]
 
     @event.listens_for(engine, "begin")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from mail_ingest.accounts.account import Account, account_id_of, group_of
+from mail_ingest.accounts.account import Account, PrivacySettings, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential, from_document, from_reference
 from mail_ingest.accounts.directory import Person, list_people
 from mail_ingest.accounts.references import References, check_reference
@@ -38,6 +38,8 @@ class Plan:
     content_since: str = "all"
     account_group: str = ""
     """The group of accounts that are new; it stays as it is where an account is known."""
+    privacy: PrivacySettings = PrivacySettings()  # noqa: RUF009  frozen
+    """What may be stored of accounts that are new."""
 
     @property
     def source(self) -> str:
@@ -162,6 +164,7 @@ class _Discovery:
                     person.address,
                     self._plan.credential,
                     content_since=self._plan.content_since,
+                    privacy=self._plan.privacy,
                     account_group=self._plan.account_group,
                     discovered_from=self._plan.source,
                 )

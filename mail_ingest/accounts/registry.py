@@ -28,9 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from mail_ingest.accounts.account import Account, AccountState, Look, account_id_of, group_of
+from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import of_another_deployment, open_database
+from mail_ingest.accounts.erasures import Erasures
+from mail_ingest.accounts.hash_secret import HashSecret
 from mail_ingest.accounts.references import References
 from mail_ingest.accounts.requests import Requests, end_requests, forget_requests
 from mail_ingest.accounts.rotation import Rotation, hold_keys, keys_in_use, rotate
@@ -42,6 +44,7 @@ from mail_ingest.accounts.tables import access_tokens, accounts, deployment
 from mail_ingest.accounts.tokens import TokenSource, token_source
 from mail_ingest.accounts.waiting import after_failure, fresh_start
 from mail_ingest.errors import ConfigError
+from mail_ingest.privacy import Policy, Tier
 from mail_ingest.settings import Settings
 
 KEY_FILE = "credentials.key"
@@ -76,6 +79,8 @@ class Registry:
         self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
         self.requests = Requests(self._reading, self._writing, now)
+        self._hash_secret = HashSecret(self._reading, self._writing, self._sealer)
+        self.erasures = Erasures(self._reading, self._writing, self._sealer, now)
 
     def add(
         self,
@@ -84,11 +89,10 @@ class Registry:
         *,
         shard: int = 0,
         content_since: str = "all",
-        include_chats: bool = True,
-        include_drafts: bool = True,
         raw_archive: bool = True,
         account_group: str = "",
         discovered_from: str = "",
+        privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
     ) -> Account:
         """Registers a mailbox, without calling Gmail. One that was removed comes back, on its old shard.
 
@@ -101,11 +105,13 @@ class Registry:
             "address": address.strip(),
             "created_at": now,
             "content_since": content_since,
-            "include_chats": include_chats,
-            "include_drafts": include_drafts,
+            "include_chats": True,
+            "include_drafts": True,
             "raw_archive": raw_archive,
             "account_group": group_of(account_group),
             "discovered_from": discovered_from,
+            "buys_again": False,
+            **privacy.values(),
             **fresh_start(now),
         }
         try:
@@ -129,11 +135,18 @@ class Registry:
         raw_archive: bool | None = None,
         account_group: str | None = None,
         schedule: Schedule | None = None,
+        privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
+        buys_again: bool | None = None,
     ) -> None:
         """Changes the group, the schedule, and what is bought and kept from now on; None leaves a setting as it is, and an
         empty group takes the account out of its own."""
-        given: dict[str, Any] = {"content_since": content_since, "raw_archive": raw_archive, "schedule": schedule}
-        values = {name: value for name, value in given.items() if value is not None}
+        given: dict[str, Any] = {
+            "content_since": content_since,
+            "raw_archive": raw_archive,
+            "schedule": schedule,
+            "buys_again": buys_again,
+        }
+        values = {name: value for name, value in given.items() if value is not None} | privacy.values()
         if account_group is not None:
             values["account_group"] = group_of(account_group)
         self._set(address, **values)
@@ -164,11 +177,37 @@ class Registry:
         those of other groups, and those of none."""
         return self._select((accounts.c.state.in_(states) if states else _REGISTERED) & _in_groups(groups))
 
-    def states(self) -> dict[str, tuple[AccountState, str | None]]:
-        """State and group of every account that was ever registered and not erased, by account_id."""
+    def states(self) -> dict[str, tuple[AccountState, str | None, Tier]]:
+        """State, group and privacy tier of every account that was ever registered and not erased, by account_id."""
+        columns = (accounts.c.account_id, accounts.c.state, accounts.c.account_group, accounts.c.privacy)
         with self._reading().begin() as connection:
-            rows = connection.execute(select(accounts.c.account_id, accounts.c.state, accounts.c.account_group)).all()
-        return {row.account_id: (row.state, row.account_group) for row in rows}
+            rows = connection.execute(select(*columns)).all()
+        return {row.account_id: (row.state, row.account_group, row.privacy or self._settings.privacy) for row in rows}
+
+    def policy(self, account: Account, *, privacy: PrivacySettings | None = None) -> Policy:
+        """What may be stored of an account, or could be with other settings.
+
+        Raises ConfigError where the tier is `hashed` and the secret of the hashes cannot be decrypted.
+        """
+        changed = privacy.applied_to(account) if privacy else account
+        tier = changed.privacy or self._settings.privacy
+        return Policy(
+            tier=tier,
+            attachments=changed.attachments,
+            sign_in_mail=changed.sign_in_mail,
+            raw_archive=changed.raw_archive,
+            include_labels=tuple(changed.include_labels.splitlines()),
+            exclude_labels=tuple(changed.exclude_labels.splitlines()),
+            hash_key=self._hash_secret.key() if tier == "hashed" else b"",
+        )
+
+    def known_hash_key(self) -> bytes | None:
+        """The same, None where nothing was ever hashed under it."""
+        return self._hash_secret.known_key()
+
+    def hash_key(self) -> bytes:
+        """The key of all address hashes of this deployment; secret."""
+        return self._hash_secret.key()
 
     def groups(self) -> set[str]:
         """The groups that accounts are in, removed ones left out."""

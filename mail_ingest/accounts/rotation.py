@@ -16,7 +16,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, func, s
 
 from mail_ingest.accounts.keys import key_id, key_of, new_key
 from mail_ingest.accounts.sealing import Purpose, Sealer
-from mail_ingest.accounts.tables import access_tokens, accounts, deployment
+from mail_ingest.accounts.tables import access_tokens, accounts, deployment, erasure_secrets, hash_secrets
 from mail_ingest.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ _PAGE = 200
 _SEALED: tuple[tuple[Table, Column[str], Purpose], ...] = (
     (accounts, accounts.c.credential, "credential"),
     (access_tokens, access_tokens.c.sealed, "access token"),
+    (hash_secrets, hash_secrets.c.sealed, "hash secret"),
+    (erasure_secrets, erasure_secrets.c.sealed, "erasure secret"),
 )
 
 
@@ -94,7 +96,7 @@ def _reseal(engine: Engine, sealer: Sealer) -> tuple[int, tuple[str, ...]]:
             try:
                 renewed = sealer.seal(account_id, sealer.open(account_id, sealed, purpose), purpose)
             except ConfigError as error:
-                if purpose == "credential":
+                if purpose != "access token":
                     logger.warning("%s", error)
                     unopened.append(account_id)
                 continue
@@ -143,9 +145,13 @@ def _retire(engine: Engine, sealer: Sealer) -> list[str]:
 
 
 def _in_use(connection: Connection) -> dict[str, int]:
-    key = _key_id(accounts.c.credential)
-    counted = select(key, func.count()).where(accounts.c.credential != "").group_by(key).order_by(key)
-    return {str(name): int(count) for name, count in connection.execute(counted)}
+    counts: dict[str, int] = {}
+    # access tokens are left out: they are fetched anew
+    for column in (accounts.c.credential, hash_secrets.c.sealed, erasure_secrets.c.sealed):
+        key = _key_id(column)
+        for name, count in connection.execute(select(key, func.count()).where(column != "").group_by(key)):
+            counts[str(name)] = counts.get(str(name), 0) + int(count)
+    return dict(sorted(counts.items()))
 
 
 def _key_id(column: Column[str]) -> ColumnElement[str]:

@@ -22,7 +22,7 @@ from mail_ingest.errors import ConfigError
 _VERSION = "v1"
 _NONCE_BYTES = 12
 
-Purpose = Literal["credential", "access token"]
+Purpose = Literal["credential", "access token", "hash secret", "erasure secret"]
 
 
 class Sealer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, text, true
+from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, false, text, true
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -54,6 +54,12 @@ accounts = Table(
     Column("include_drafts", Boolean, nullable=False),
     Column("raw_archive", Boolean, nullable=False, server_default=true()),
     Column("account_group", String(80), index=True),
+    Column("privacy", String(20)),
+    Column("attachments", Boolean, nullable=False, server_default=true()),
+    Column("sign_in_mail", Boolean, nullable=False, server_default=true()),
+    Column("include_labels", Text, nullable=False, server_default=""),
+    Column("exclude_labels", Text, nullable=False, server_default=""),
+    Column("buys_again", Boolean, nullable=False, server_default=false()),
     Column("credential_kind", String(20), nullable=False),
     Column("credential", Text, nullable=False),
     Column("discovered_from", String(320), nullable=False, server_default=""),
@@ -115,6 +121,14 @@ request_filings = Table(
 )
 """The requests of the last minute, by which those that come too often are noticed."""
 
+hash_secrets = Table(
+    "hash_secrets",
+    metadata,
+    Column("account_id", String(320), primary_key=True),
+    Column("sealed", Text, nullable=False, server_default=""),
+)
+"""One row, of no account: the secret under which addresses are hashed, encrypted."""
+
 deployment = Table(
     "deployment",
     metadata,
@@ -123,3 +137,42 @@ deployment = Table(
     Column("named_at", UtcDateTime, nullable=False),
 )
 """One row, written by the first process that writes anything: the name of the deployment that owns the database."""
+
+erasure_secrets = Table(
+    "erasure_secrets",
+    metadata,
+    Column("account_id", String(320), primary_key=True),
+    Column("sealed", Text, nullable=False, server_default=""),
+)
+"""One row, of no account: the secret under which erased addresses are hashed, encrypted."""
+
+erased_contacts = Table(
+    "erased_contacts",
+    metadata,
+    Column("contact_hash", String(64), primary_key=True),
+    Column("account_id", String(320), primary_key=True),
+    Column("erased_at", UtcDateTime, nullable=False),
+)
+"""Whose mail is kept out, by a keyed hash of the address: of one account, or of all where `account_id` is empty."""
+
+rewritings = Table(
+    "rewritings",
+    metadata,
+    Column("rewriting_id", String(40), primary_key=True),
+    Column("account_id", String(320), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("contact_hash", String(64), nullable=False, server_default=""),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("rows_done_at", UtcDateTime),
+)
+"""What is being rewritten, a row for each account: `rows_done_at` once nothing but files is left to be written anew."""
+
+erasure_receipts = Table(
+    "erasure_receipts",
+    metadata,
+    Column("receipt_id", String(40), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""What an erasure or a rewriting did, without personal data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -28,8 +28,24 @@ from mail_ingest.accounts.references import check_reference
 from mail_ingest.cli.connecting import connect
 from mail_ingest.cli.discovering import discover_accounts
 from mail_ingest.cli.output import print_json, print_table, say
+from mail_ingest.cli.privacy import (
+    Attachments,
+    Chats,
+    Drafts,
+    ExcludeLabels,
+    IncludeLabels,
+    Privacy,
+    SignInMail,
+    Yes,
+    agree,
+    privacy_of,
+    report_rewriting,
+    shown,
+)
+from mail_ingest.cli.privacy import as_json as as_json_of_privacy
 from mail_ingest.cli.syncing import Groups, Wait, open_engine
 from mail_ingest.errors import ConfigError
+from mail_ingest.privacy import Policy
 from mail_ingest.settings import load_settings
 
 app = typer.Typer(help="Registers mailboxes and shows the state they are in.", no_args_is_help=True)
@@ -70,9 +86,20 @@ def add(
         str, typer.Option(help="Content horizon: all, days such as 30d, or a date such as 2026-01-31.")
     ] = "all",
     raw_archive: Annotated[
-        bool, typer.Option("--raw-archive/--no-raw-archive", help="Keep every message's bytes in the raw archive.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--raw-archive/--no-raw-archive",
+            help="Keep every message's bytes in the raw archive; the tier full alone ever does.",
+        ),
+    ] = None,
     group: Annotated[str, typer.Option(help="The team, customer or person that the mailbox belongs to.")] = "",
+    privacy: Privacy = None,
+    include_labels: IncludeLabels = None,
+    exclude_labels: ExcludeLabels = None,
+    attachments: Attachments = None,
+    sign_in_mail: SignInMail = None,
+    chats: Chats = None,
+    drafts: Drafts = None,
 ) -> None:
     """Registers a mailbox, without calling Gmail. Exactly one kind of credentials is needed."""
     given = (authorized_user_file, service_account_file, reference, use_application_default or None, token_variable)
@@ -97,8 +124,21 @@ def add(
         credential = application_default(subject)
     else:
         credential = token_env(token_variable or "")
-    account = Registry(load_settings()).add(
-        address, credential, content_since=content_since, raw_archive=raw_archive, account_group=group
+    wanted = privacy_of(privacy, include_labels, exclude_labels, attachments, sign_in_mail, chats, drafts)
+    settings = load_settings()
+    if raw_archive:
+        from mail_ingest.ingest.privacy_change import check_archive
+
+        check_archive(
+            Policy(tier=wanted.tier or settings.privacy, attachments=attachments is not False), asked_for=raw_archive
+        )
+    account = Registry(settings).add(
+        address,
+        credential,
+        content_since=content_since,
+        raw_archive=raw_archive is not False,
+        account_group=group,
+        privacy=wanted,
     )
     say(f"registered {account.account_id}; `mail-ingest sync {account.account_id}` reads it")
 
@@ -122,21 +162,52 @@ def change(
             help=f"How often Dagster syncs it: {', '.join(SCHEDULES)}. off: when somebody asks for it and never else."
         ),
     ] = None,
+    privacy: Privacy = None,
+    include_labels: IncludeLabels = None,
+    exclude_labels: ExcludeLabels = None,
+    attachments: Attachments = None,
+    sign_in_mail: SignInMail = None,
+    chats: Chats = None,
+    drafts: Drafts = None,
+    yes: Yes = False,
+    wait: Wait = 60.0,
 ) -> None:
-    """Changes a mailbox's group or schedule, or what is bought and kept of it from now on; what is stored stays."""
-    if content_since is None and raw_archive is None and group is None and schedule is None:
-        raise ConfigError("account set takes --content-since, --raw-archive, --no-raw-archive, --group or --schedule")
+    """Changes a mailbox's group or schedule, or what is bought and kept of it from now on.
+
+    What is stored stays, but where a stricter privacy does not allow it: that is rewritten or erased at once. What a wider
+    one asks for is bought again.
+    """
+    wanted = privacy_of(privacy, include_labels, exclude_labels, attachments, sign_in_mail, chats, drafts)
+    others = (content_since, raw_archive, group, schedule)
+    if all(other is None for other in others) and not wanted.changes_anything:
+        raise ConfigError(
+            "account set takes --content-since, --raw-archive, --no-raw-archive, --group, --schedule, --privacy, "
+            "--include-label, --exclude-label, --attachments, --sign-in-mail, --chats or --drafts, the last four with their "
+            "opposites as well"
+        )
     from mail_ingest.ingest.scope import parse_since
 
     if content_since is not None:
         parse_since(content_since)
     registry = Registry(load_settings())
+    new_schedule = schedule_of(schedule) if schedule is not None else None
+    account = registry.get(address)
+    if wanted.changes_anything:
+        from mail_ingest.ingest.privacy_change import change_privacy, consequences
+
+        engine = open_engine(wait)
+        found = consequences(engine, account, wanted, raw_archive=raw_archive)
+        agree(account.account_id, found, yes=yes)
+        erasure = change_privacy(engine, account, wanted, found)
+        engine.close()
+        if erasure is not None:
+            report_rewriting(erasure)
+    elif raw_archive:
+        from mail_ingest.ingest.privacy_change import check_archive
+
+        check_archive(registry.policy(replace(account, raw_archive=True)), asked_for=True)
     registry.change(
-        address,
-        content_since=content_since,
-        raw_archive=raw_archive,
-        account_group=group,
-        schedule=schedule_of(schedule) if schedule is not None else None,
+        address, content_since=content_since, raw_archive=raw_archive, account_group=group, schedule=new_schedule
     )
     say(f"changed {address.strip().lower()}")
 
@@ -161,7 +232,18 @@ def list_accounts(
     check_groups(registry, groups or ())
     accounts = registry.list(*cast("list[AccountState]", states or []), groups=groups or ())
     if as_json:
-        print_json({"accounts": [{**asdict(account), "what_to_do": what_to_do(account)} for account in accounts]})
+        print_json(
+            {
+                "accounts": [
+                    {
+                        **asdict(account),
+                        **as_json_of_privacy(account, registry.policy(account)),
+                        "what_to_do": what_to_do(account),
+                    }
+                    for account in accounts
+                ]
+            }
+        )
         return
     if not accounts:
         say(
@@ -182,6 +264,7 @@ def list_accounts(
             "last sync",
             "outcome",
             "content since",
+            "privacy",
         ],
         [
             [
@@ -195,6 +278,7 @@ def list_accounts(
                 f"{account.last_sync_finished_at:%Y-%m-%d %H:%M}" if account.last_sync_finished_at else "never",
                 account.last_outcome or "",
                 account.content_since,
+                shown(account, registry.policy(account)),
             ]
             for account in accounts
         ],

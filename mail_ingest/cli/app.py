@@ -15,6 +15,7 @@ from mail_ingest import __version__
 from mail_ingest.cli import (
     accounts,
     backfilling,
+    erasing,
     exporting,
     keys,
     mending,
@@ -53,6 +54,7 @@ app.command("export")(exporting.export)
 app.command("verify")(verifying.verify)
 app.command("retry")(mending.retry)
 app.command("reparse")(mending.reparse)
+app.command("erase")(erasing.erase)
 app.command("simulator")(serving.simulator)
 
 

@@ -12,7 +12,18 @@ import typer
 
 from mail_ingest.accounts import account_id_of
 from mail_ingest.cli.output import say
+from mail_ingest.cli.privacy import (
+    Attachments,
+    Chats,
+    Drafts,
+    ExcludeLabels,
+    IncludeLabels,
+    Privacy,
+    SignInMail,
+    privacy_of,
+)
 from mail_ingest.cli.syncing import open_engine
+from mail_ingest.errors import ConfigError
 
 _ELSEWHERE = """
 If that browser is on another machine, do one of two things:
@@ -46,6 +57,13 @@ def connect(
         str | None,
         typer.Option(help="The team, customer or person that the mailbox belongs to; it keeps its group without this."),
     ] = None,
+    privacy: Privacy = None,
+    include_labels: IncludeLabels = None,
+    exclude_labels: ExcludeLabels = None,
+    attachments: Attachments = None,
+    sign_in_mail: SignInMail = None,
+    chats: Chats = None,
+    drafts: Drafts = None,
 ) -> None:
     """Asks the mailbox's owner for consent to read it, and registers it, or connects it again."""
     from mail_ingest.accounts.account import group_of
@@ -58,9 +76,15 @@ def connect(
     if content_since is not None:
         parse_since(content_since)
     group_of(group or "")
+    wanted = privacy_of(privacy, include_labels, exclude_labels, attachments, sign_in_mail, chats, drafts)
     engine = open_engine(wait_s=60.0)
     try:
-        engine.registry.list()  # what is wrong with the control database is said before anybody is asked
+        # what is wrong with the control database is said before anybody is asked
+        if wanted.changes_anything and account_id in {account.account_id for account in engine.registry.list()}:
+            raise ConfigError(
+                f"{account_id} is registered already and keeps its privacy; `mail-ingest account set` changes that, and says "
+                "what it means for what is stored"
+            )
         grant = ask(
             client,
             account_id,
@@ -70,7 +94,7 @@ def connect(
             tell=_tell,
             pasted=sys.stdin if no_browser else None,
         )
-        account, is_new = store_consent(engine, account_id, grant, content_since, group)
+        account, is_new = store_consent(engine, account_id, grant, content_since, group, wanted)
     finally:
         engine.close()
     done = "connected" if is_new else "connected again"

@@ -11,6 +11,16 @@ import typer
 from mail_ingest.accounts import Credential, Findings, Plan, Registry, discover, from_reference, service_account
 from mail_ingest.accounts.references import check_reference
 from mail_ingest.cli.output import fail, print_json, say
+from mail_ingest.cli.privacy import (
+    Attachments,
+    Chats,
+    Drafts,
+    ExcludeLabels,
+    IncludeLabels,
+    Privacy,
+    SignInMail,
+    privacy_of,
+)
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import load_settings
 
@@ -44,6 +54,13 @@ def discover_accounts(
         str, typer.Option(help="Content horizon of new accounts: all, days such as 30d, or a date.")
     ] = "all",
     group: Annotated[str, typer.Option(help="The team, customer or person that new accounts belong to.")] = "",
+    privacy: Privacy = None,
+    include_labels: IncludeLabels = None,
+    exclude_labels: ExcludeLabels = None,
+    attachments: Attachments = None,
+    sign_in_mail: SignInMail = None,
+    chats: Chats = None,
+    drafts: Drafts = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -65,6 +82,7 @@ def discover_accounts(
         exclude or settings.discovery_exclude,
         content_since,
         group,
+        privacy_of(privacy, include_labels, exclude_labels, attachments, sign_in_mail, chats, drafts),
     )
     found = discover(Registry(settings), plan, settings, is_dry_run=dry_run)
     if as_json:

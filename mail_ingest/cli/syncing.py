@@ -13,12 +13,13 @@ import typer
 
 from mail_ingest.accounts import check_groups, what_to_do
 from mail_ingest.cli.output import ProgressReport, configure_logging, fail, print_json, print_table, say
+from mail_ingest.cli.privacy import as_json as as_json_of_privacy
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
+from mail_ingest.ingest.privacy import insufficient_forms
 from mail_ingest.ingest.run import Mode, why_skipped
-from mail_ingest.ingest.scope import account_horizon, parse_since
+from mail_ingest.ingest.scope import parse_since
 from mail_ingest.settings import load_settings
-from mail_ingest.warehouse.queries import Scope
 
 if TYPE_CHECKING:
     from mail_ingest.accounts import Account
@@ -228,7 +229,7 @@ def status(
                 str(row["cursor"] or "none"),
                 _short(row["last_synced_at"]) or "never",
                 str(row["last_outcome"] or ""),
-                f"{row['backlog']}" + (f" (+{row['out_of_scope']} out of scope)" if row["out_of_scope"] else ""),
+                _backlog(row),
                 str(row["failures"]),
                 str(row["dead_letters"]),
                 str(row["units_24h"]),
@@ -261,6 +262,9 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         "resume_at": account.resume_at,
         "schedule": account.schedule,
         "next_due_at": account.due_at(now),
+        **as_json_of_privacy(account, engine.registry.policy(account)),
+        "left_out": 0,
+        "stored_in_stricter_form": 0,
         "backlog": 0,
         "backlog_waiting": 0,
         "out_of_scope": 0,
@@ -277,10 +281,12 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
             row["cursor"] = str(cursor.history_id)
             row["cursor_observed_at"] = cursor.observed_at
             row["last_full_sync_at"] = cursor.full_sync_at
-        backlog = engine.queries.count_backlog(account.account_id, Scope(since=account_horizon(account)), now)
+        backlog = engine.queries.count_backlog(account.account_id, engine.content_scope(account), now)
         row["backlog"] = backlog.due + backlog.waiting
         row["backlog_waiting"] = backlog.waiting
         row["out_of_scope"] = backlog.out_of_scope
+        row["left_out"] = engine.queries.count_left_out(account.account_id)
+        row["stored_in_stricter_form"] = _stricter(engine, account)
         row["failures"] = engine.queries.unresolved_failures(account.account_id)
         row["dead_letters"] = engine.queries.count_dead_letters(account.account_id)
         row["dead_letter_messages"] = [
@@ -291,6 +297,18 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         )
         row["units_24h"], row["units_total"], _ = engine.queries.spending(account.account_id, now - timedelta(days=1))
     return row
+
+
+def _backlog(row: dict[str, Any]) -> str:
+    beside = ((row["out_of_scope"], "out of scope"), (row["left_out"], "left out"))
+    told = [f"+{count} {what}" for count, what in beside if count]
+    return f"{row['backlog']}" + (f" ({', '.join(told)})" if told else "")
+
+
+def _stricter(engine: Engine, account: Account) -> int:
+    """Stored messages that lack something which the account's privacy allows now: bought again by `account set` alone."""
+    forms = insufficient_forms(engine.registry.policy(account))
+    return sum(count for (form, _), count in engine.queries.forms(account.account_id).items() if form in forms)
 
 
 def _short(moment: datetime | None) -> str:

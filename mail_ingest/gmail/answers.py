@@ -117,6 +117,36 @@ def raw_message(answer: object, notice: Notice, message_id: str) -> RawMessage:
     )
 
 
+def header_message(answer: object, notice: Notice, message_id: str) -> RawMessage:
+    """A message of `format=metadata`: its headers as a header block, nothing else of it."""
+    fields = contract.METADATA
+    doc = _message(fields, answer, notice, message_id)
+    if type(doc.get("payload")) is not dict:
+        raise fields.changed(doc, "payload")
+    payload = contract.PAYLOAD.check(doc["payload"], notice)
+    if "headers" not in payload and contract.PAYLOAD.stands_in(payload, list):
+        raise contract.PAYLOAD.changed(payload, "headers")
+    headers = [_header(item, notice) for item in contract.PAYLOAD.objects(payload, "headers")]
+    return RawMessage(
+        message_id=message_id,
+        thread_id=fields.text(doc, "threadId"),
+        label_ids=frozenset(fields.texts(doc, "labelIds")),
+        history_id=fields.optional_integer(doc, "historyId"),
+        internal_date_ms=fields.integer(doc, "internalDate"),
+        size_estimate=fields.optional_integer(doc, "sizeEstimate") or 0,
+        snippet="" if doc.get("snippet") is None else fields.text(doc, "snippet"),
+        raw=b"".join([*headers, b"\r\n"]),
+        is_whole=False,
+    )
+
+
+def _header(item: object, notice: Notice) -> bytes:
+    """One header as a line. Gmail tells values unfolded and decoded; a line break in one would make it two headers."""
+    header = contract.HEADER.check(item, notice)
+    name, value = contract.HEADER.text(header, "name"), contract.HEADER.text(header, "value")
+    return f"{' '.join(name.split())}: {' '.join(value.splitlines())}\r\n".encode("utf-8", "replace")
+
+
 def _label(answer: object, fields: Fields, color_fields: Fields, notice: Notice) -> Label:
     doc = fields.check(answer, notice)
     color = doc.get("color")

@@ -141,6 +141,17 @@ class GmailClient:
         get = functools.partial(self._get_raw, patience=patience)
         return fetch_all(message_ids, get, threads=self._max_in_flight, max_waiting_bytes=_WAITING_BYTES)
 
+    def get_header_message(self, message_id: str) -> RawMessage:
+        """One message's headers, at the price of the whole; its `raw` is their block. MessageGoneError if deleted."""
+        return self._get_headers(message_id, None)
+
+    def get_header_messages(
+        self, message_ids: Iterable[str], *, patience: Patience | None = None
+    ) -> Iterator[tuple[str, RawMessage | GmailError]]:
+        """Many messages' headers, as `get_raw_messages` gives messages."""
+        get = functools.partial(self._get_headers, patience=patience)
+        return fetch_all(message_ids, get, threads=self._max_in_flight, max_waiting_bytes=_WAITING_BYTES)
+
     def list_history(self, start_history_id: int, page_token: str | None = None) -> HistoryPage:
         """One page of what changed after `start_history_id`. HistoryExpiredError where Gmail no longer knows."""
         request = self._service.history.list(
@@ -156,6 +167,12 @@ class GmailClient:
     def _get_raw(self, message_id: str, admit: Admit | None, patience: Patience | None = None) -> RawMessage:
         request = self._service.get_raw(_id(message_id))
         read = functools.partial(answers.raw_message, message_id=message_id)
+        call = Call("messages.get", message_id, MessageGoneError, "it was deleted")
+        return self._caller.run(call, request, read, admit, patience)
+
+    def _get_headers(self, message_id: str, admit: Admit | None, patience: Patience | None = None) -> RawMessage:
+        request = self._service.get_headers(_id(message_id))
+        read = functools.partial(answers.header_message, message_id=message_id)
         call = Call("messages.get", message_id, MessageGoneError, "it was deleted")
         return self._caller.run(call, request, read, admit, patience)
 

@@ -232,6 +232,24 @@ RAW = Fields(
     _MESSAGE,
     needed=("id", "threadId", "snippet", "historyId", "internalDate", "sizeEstimate", "raw"),
 )
+METADATA = Fields(
+    "messages.get",
+    _MESSAGE,
+    needed=("id", "threadId", "snippet", "historyId", "internalDate", "sizeEstimate", "payload"),
+)
+PAYLOAD = Fields(
+    "messages.get.payload",
+    {
+        "partId": STRING,
+        "mimeType": STRING,
+        "filename": STRING,
+        "headers": OBJECTS,
+        "body": OBJECT,
+        "parts": OBJECTS,
+    },
+    needed=("headers",),
+)
+HEADER = Fields("messages.get.payload.headers", {"name": STRING, "value": STRING}, needed=("name", "value"))
 HISTORY_PAGE = Fields(
     "history.list", {"history": OBJECTS, "nextPageToken": STRING, "historyId": DIGITS}, needed=("historyId",)
 )

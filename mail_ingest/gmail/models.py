@@ -125,7 +125,10 @@ class MessageState:
 
 @dataclass(frozen=True, slots=True)
 class RawMessage:
-    """A whole message: `raw` is the mail as Gmail keeps it, byte for byte. `internal_date_ms` is epoch milliseconds."""
+    """A whole message: `raw` is the mail as Gmail keeps it, byte for byte. `internal_date_ms` is epoch milliseconds.
+
+    Where it is not whole (`is_whole`), `raw` is its header block, made from the headers that Gmail told.
+    """
 
     message_id: str
     thread_id: str
@@ -135,3 +138,4 @@ class RawMessage:
     size_estimate: int
     snippet: str = field(repr=False)
     raw: bytes = field(repr=False)
+    is_whole: bool = True

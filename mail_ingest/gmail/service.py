@@ -63,13 +63,24 @@ class Service:
     history: Resource
     raw_message: Request
     """The request for the raw message `SOME_ID`: see `get_raw`."""
+    headers_message: Request
+    """The same with `format=metadata`: see `get_headers`."""
+
+    def get_headers(self, message_id: str) -> Request:
+        """As `get_raw`, with `format=metadata`: every header and no body."""
+        return _copied(self.headers_message, message_id)
 
     def get_raw(self, message_id: str) -> Request:
         """`messages.get` with `format=raw`, as the library builds it, at a tenth of the cost of building it again."""
-        request = copy.copy(self.raw_message)
-        request.headers = dict(request.headers)
-        request.uri = request.uri.replace(SOME_ID, quote(message_id, safe=""), 1)
-        return request
+        return _copied(self.raw_message, message_id)
+
+
+def _copied(made: Request, message_id: str) -> Request:
+    """A request that was made for `SOME_ID`, for another message."""
+    request = copy.copy(made)
+    request.headers = dict(request.headers)
+    request.uri = request.uri.replace(SOME_ID, quote(message_id, safe=""), 1)
+    return request
 
 
 @functools.lru_cache(maxsize=8)
@@ -97,6 +108,7 @@ def service(url: str, user_agent: str = USER_AGENT) -> Service:
         labels=users.labels(),
         history=users.history(),
         raw_message=messages.get(userId="me", id=SOME_ID, format="raw"),
+        headers_message=messages.get(userId="me", id=SOME_ID, format="metadata"),
     )
 
 

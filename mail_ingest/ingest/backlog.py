@@ -21,10 +21,15 @@ def partition_backlog(
     Partitions that are complete are left out. Gmail was not asked where an account failed, or the quota ended, before.
     """
     left: dict[tuple[str, str], int | None] = {}
+    accounts = {account.account_id: account for account in engine.registry.list()}
     for run in runs:
+        account = accounts.get(run.account_id)
+        if account is None:
+            continue  # removed in the meantime
+        scope = engine.content_scope(account, Scope(partitions=tuple(partitions)))
         missing: Counter[str] = Counter()
         if run.partitions_listed:
-            for month, day, count in engine.partitions.listed_backlog(run.account_id):
+            for month, day, count in engine.partitions.listed_backlog(run.account_id, scope):
                 missing[month] += count
                 if day is not None:
                     missing[day] += count
@@ -33,7 +38,7 @@ def partition_backlog(
             if elsewhere is None:
                 left[run.account_id, partition] = None
                 continue
-            count = missing[partition] + engine.partitions.count_missing(run.account_id, elsewhere)
+            count = missing[partition] + engine.partitions.count_missing(run.account_id, scope, elsewhere)
             if count:
                 left[run.account_id, partition] = count
     return left
@@ -56,7 +61,7 @@ def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:
     for run in runs:
         if run.account_id not in accounts:
             continue  # removed in the meantime
-        scope = Scope(since=account_horizon(accounts[run.account_id], now))
+        scope = engine.content_scope(accounts[run.account_id])
         backlog = engine.queries.count_backlog(run.account_id, scope, now)
         left += backlog.due + backlog.waiting
     return left
@@ -85,7 +90,7 @@ def completed_partitions(engine: Engine, runs: Sequence[SyncRun]) -> list[str]:
         run = synced.get(account.account_id)
         horizon = account_horizon(account, now)
         if run is None:
-            backlog = engine.queries.count_backlog(account.account_id, Scope(since=horizon), now)
+            backlog = engine.queries.count_backlog(account.account_id, engine.content_scope(account), now)
             missing = backlog.due + backlog.waiting
         else:
             missing = run.backlog

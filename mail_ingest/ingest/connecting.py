@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mail_ingest.accounts import Account
+from mail_ingest.accounts import Account, PrivacySettings
 from mail_ingest.accounts.consent import Grant
 from mail_ingest.errors import AccountError, WrongMailboxError
 from mail_ingest.gmail import GmailClient
@@ -22,10 +22,15 @@ class _GrantedToken:
 
 
 def store_consent(
-    engine: Engine, account_id: str, grant: Grant, content_since: str | None = None, group: str | None = None
+    engine: Engine,
+    account_id: str,
+    grant: Grant,
+    content_since: str | None = None,
+    group: str | None = None,
+    privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
 ) -> tuple[Account, bool]:
     """Registers the account, or gives a registered one these credentials and makes it active; its cursor is kept, and so are
-    its horizon and its group where none is given.
+    its horizon and its group where none is given. `privacy` is for one that is new.
 
     Asks Gmail for the profile (1 unit). Returns the account, and whether it is new. Raises WrongMailboxError where another
     mailbox consented, and what the client raises; then nothing is stored, and a consent that is of no use is given back.
@@ -45,7 +50,11 @@ def store_consent(
         )
     if account_id not in registered:
         account = engine.registry.add(
-            account_id, grant.credential, content_since=content_since or "all", account_group=group or ""
+            account_id,
+            grant.credential,
+            content_since=content_since or "all",
+            account_group=group or "",
+            privacy=privacy,
         )
         return account, True
     engine.registry.reconnect(account_id, grant.credential)

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,21 +31,27 @@ from mail_ingest.gmail import OWN_DAY_LIMIT, GmailClient, QuotaGovernor, Transpo
 from mail_ingest.ingest.account_states import States, copy_account_states
 from mail_ingest.ingest.content import ContentDrain, ContentOptions
 from mail_ingest.ingest.cursor import Cursor
+from mail_ingest.ingest.erasing.account_rows import Instructions
+from mail_ingest.ingest.erasing.people import ErasedPeople
+from mail_ingest.ingest.erasing.resuming import finish_for
 from mail_ingest.ingest.erasure import Erased, erase_account
 from mail_ingest.ingest.heap import share_with_arrow
 from mail_ingest.ingest.listing import file_by_content, list_partitions
 from mail_ingest.ingest.pipelines import content_pipeline, content_pipelines, state_pipeline
+from mail_ingest.ingest.privacy import Terms, in_scope, privacy_instructions
+from mail_ingest.ingest.privacy_change import narrow_if_needed
 from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.ingest.state import StateSync, check_mailbox
 from mail_ingest.ingest.stopping import StopSign
 from mail_ingest.ingest.traffic import measure_traffic
+from mail_ingest.privacy import Hasher, Policy
 from mail_ingest.settings import Settings
 from mail_ingest.sources.tables import DATASET, LANDING_TABLES
 from mail_ingest.warehouse.archive import RawArchive
 from mail_ingest.warehouse.builds import AnalystTables, Build
-from mail_ingest.warehouse.configuration import Configuration
+from mail_ingest.warehouse.configuration import Configuration, write_hashed_domains
 from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.factory import make_warehouse
 from mail_ingest.warehouse.marts import load_relations
@@ -180,6 +186,28 @@ class Engine:
         """Removes an account and erases all that is stored of it; see `erasure`."""
         return erase_account(self, address)
 
+    def policy(self, account_id: str) -> Policy:
+        """What may be stored of an account as of now."""
+        return self.registry.policy(self.registry.get(account_id))
+
+    def content_scope(self, account: Account, scope: Scope | None = None) -> Scope:
+        """The account's scope, or a given one within it, to count what is missing: a label that the mailbox does not have
+        is carried by no message."""
+        asked = Scope(since=account_horizon(account)) if scope is None else scope
+        return in_scope(self, account, asked, self.registry.policy(account), knows_labels=False)
+
+    def erased_people(self, account_id: str) -> ErasedPeople | None:
+        """Whose mail is kept out of an account; None where nobody's is.
+
+        Raises ConfigError where that cannot be told: then nothing may be stored.
+        """
+        is_erased = self.registry.erasures.kept_out(account_id)
+        return ErasedPeople(is_erased) if is_erased is not None else None
+
+    def privacy_instructions(self, account: Account) -> Instructions:
+        """How stored mail of an account is to be rewritten, by its present privacy."""
+        return privacy_instructions(self.registry.policy(account))
+
     def cursor(self, account: Account) -> Cursor | None:
         """The account's position in its history, None before its first sync."""
         from mail_ingest.sources.landing import STATE_SOURCE
@@ -229,10 +257,21 @@ class Engine:
 
     def build_analyst_tables(self, *, is_full: bool = False) -> Build:
         """Brings the analyst tables up to what has landed. Raises BusyError or WarehouseError, and then left all as it was."""
+        hashed = self._hashed_domains()
         with self.warehouse.open() as connection:
+            write_hashed_domains(connection, hashed)
             if is_full:
                 return self.analyst_tables.rebuild(connection)
             return self.analyst_tables.build(connection)
+
+    def _hashed_domains(self) -> dict[str, str]:
+        """Hashes of internal and of accounts' own domains, by domain; none where no account has the tier `hashed`."""
+        states = self.registry.states()
+        if all(tier != "hashed" for _, _, tier in states.values()):
+            return {}
+        hasher = Hasher(self.registry.hash_key())
+        own = {account_id.rpartition("@")[2] for account_id, (_, _, tier) in states.items() if tier == "hashed"}
+        return {domain: hasher.domain(domain) for domain in {*own, *self.settings.internal_domains}}
 
     def keep_analyst_tables(self) -> None:
         """The build after something landed, and once in every process: an earlier one may have died between the two.
@@ -370,7 +409,11 @@ class Engine:
         options: SyncOptions,
         on_progress: OnProgress = _no_progress,
     ) -> None:
-        """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile."""
+        """Brings ids, threads, labels and deletions up to date; holds the account's lock meanwhile.
+
+        What a killed rewriting has left is ended first.
+        """
+        finish_for(self, account.account_id)
         with self.locks.hold(f"account:{account.account_id}"):
             # who waited for the lock may have waited for the account's removal
             self.registry.get(account.account_id)
@@ -383,6 +426,8 @@ class Engine:
                 spool_folder=self.spool_folder,
                 status=_status_of(account),
                 group=account.account_group,
+                policy=self.registry.policy(account),
+                has_backlog=lambda: self.queries.has_backlog(account.account_id, self.content_scope(account)),
                 content_follows=options.content,
                 accept_shrink=options.accept_shrink,
                 on_progress=on_progress,
@@ -396,7 +441,13 @@ class Engine:
         options: SyncOptions,
         on_progress: OnProgress = _no_progress,
     ) -> None:
-        """Buys content within the account's and the run's scope, until nothing is due or the limit is reached."""
+        """Buys content within the account's and the run's scope, until nothing is due or the limit is reached.
+
+        What a killed rewriting has left is ended first.
+        """
+        finish_for(self, account.account_id)
+        # a default tier that has become stricter holds for what is stored as well
+        narrow_if_needed(self, account)
         if run.kind == "none":
             run.kind = "content"
         label_id = self._label_id(account, options.label) if options.label else None
@@ -415,11 +466,13 @@ class Engine:
             pending=content_pipelines(account),
             pipelines=self.pipelines,
             queries=self.queries,
-            archive=self.archive if account.raw_archive else RawArchive("off"),
+            archive=self.archive,
+            terms=partial(self._terms, account.account_id, scope),
             locks=self.locks,
             spool_folder=self.spool_folder,
             on_progress=on_progress,
             on_package=self._keep_analyst_tables_now_and_then,
+            erased_people=lambda: self.erased_people(account.account_id),
         )
         drain.run()
         if options.partitions:
@@ -432,6 +485,12 @@ class Engine:
             run.contents_adopted += unparsed.parsed
             run.dead_letters -= unparsed.parsed
             run.outcome = "partial" if run.backlog > 0 or run.dead_letters > 0 else "success"
+
+    def _terms(self, account_id: str, scope: Scope) -> Terms:
+        """Raises ConfigError where the account was removed meanwhile, or names labels that the mailbox does not have."""
+        account = self.registry.get(account_id)
+        policy = self.registry.policy(account)
+        return Terms(policy, in_scope(self, account, scope, policy))
 
     def _label_id(self, account: Account, label: str) -> str:
         for stored in self.queries.labels(account.account_id).values():
@@ -474,7 +533,10 @@ class Engine:
                 self.registry.note(account.account_id, run.error)
             # a warehouse that failed would fail again
             if not isinstance(failure, WarehouseError) and (
-                failure is not None or not run.is_recorded or self._has_news_of_fields(run)
+                failure is not None
+                or not run.is_recorded
+                or run.outcome != run.recorded_outcome
+                or self._has_news_of_fields(run)
             ):
                 self._record_run(account, run)
         except MailIngestError as error:

@@ -10,6 +10,7 @@ from mail_ingest.ingest.engine import Engine
 from mail_ingest.ingest.estimate import MINUTES_A_DAY, Counts, Estimate, Known, Quota, estimate
 from mail_ingest.ingest.windows import clamped, kind_of
 from mail_ingest.warehouse.partitions import Spending
+from mail_ingest.warehouse.queries import Scope
 
 #: Days of recorded syncs by which an account's pace is measured.
 PACE_DAYS = 30
@@ -36,9 +37,10 @@ def known_of(engine: Engine, account: Account, partitions: Sequence[str], now: d
         return Known(account.account_id, {}, is_synced=False)
     counts: dict[str, Counts] = {}
     undated = 0
+    scope = engine.content_scope(account, Scope())
     for kind in sorted({kind_of(partition) for partition in partitions}):
         undated = 0
-        for row in engine.partitions.partition_counts(account.account_id, kind):
+        for row in engine.partitions.partition_counts(account.account_id, kind, scope):
             if row.date is None:
                 undated += row.missing
                 continue

@@ -16,6 +16,11 @@ def content_pipeline(account: Account, *, is_backfill: bool) -> str:
     return pipeline_name("content", account.account_id) if is_backfill else f"content_{account.shard}"
 
 
+def replacing_pipeline(account_id: str) -> str:
+    """The pipeline of content that takes the place of stored content: by a newer parser, or bought again."""
+    return pipeline_name("reparse", account_id)
+
+
 def content_pipelines(account: Account) -> list[str]:
     """Every pipeline that may hold a package with content of the account."""
     return [content_pipeline(account, is_backfill=False), *own_pipelines(account)]
@@ -23,4 +28,4 @@ def content_pipelines(account: Account) -> list[str]:
 
 def own_pipelines(account: Account) -> list[str]:
     """The pipelines that serve this account alone."""
-    return [content_pipeline(account, is_backfill=True), pipeline_name("reparse", account.account_id)]
+    return [content_pipeline(account, is_backfill=True), replacing_pipeline(account.account_id)]

@@ -21,15 +21,16 @@ from mail_ingest import mime
 from mail_ingest.accounts import Account
 from mail_ingest.errors import BusyError, MailIngestError
 from mail_ingest.ingest import failures
-from mail_ingest.ingest.content import PACKAGE_BYTES, PACKAGE_MESSAGES
+from mail_ingest.ingest.content import PACKAGE_BYTES, PACKAGE_MESSAGES, replace_parts
 from mail_ingest.ingest.heap import lean_heap
+from mail_ingest.ingest.pipelines import replacing_pipeline
+from mail_ingest.ingest.privacy import private_rows
 from mail_ingest.ingest.run import OnProgress, Progress
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import UNPARSED_VERSION, ContentRows
-from mail_ingest.sources.landing import REPARSE_SOURCE, landing_source, placeholder
-from mail_ingest.sources.tables import ATTACHMENTS, FETCH_FAILURES, MESSAGE_HTML, MESSAGE_RECIPIENTS
+from mail_ingest.sources.landing import REPARSE_SOURCE, landing_source
+from mail_ingest.sources.tables import FETCH_FAILURES
 from mail_ingest.warehouse.archive import DamagedPackError
-from mail_ingest.warehouse.pipeline import pipeline_name
 from mail_ingest.warehouse.reparsing import Outdated, count_outdated, outdated
 from mail_ingest.warehouse.spool import Spool
 
@@ -100,7 +101,7 @@ class Reparse:
         self._message_ids = message_ids
         self._version = UNPARSED_VERSION + 1 if only_unparsed else mime.PARSER_VERSION
         self._keep_html = engine.settings.html == "warehouse"
-        self._pipeline = pipeline_name("reparse", account_id)
+        self._pipeline = replacing_pipeline(account_id)
         #: Messages that stay outdated whatever this reparse does; 0.1 KB each.
         self._left: set[str] = set()
         self.done = Reparsed(account_id, mime.PARSER_VERSION)
@@ -123,6 +124,9 @@ class Reparse:
     def _one_package(self) -> bool:
         """Reparses and loads one package; whether there may be more."""
         with self._engine.locks.hold_in_turn(f"content:{self._account_id}"):
+            policy = self._engine.policy(self._account_id)
+            if not policy.keeps_bytes:
+                return False  # what is still in the archive is about to go
             # first: what a killed reparse had made and not loaded must not come after what is made now
             self._engine.pipelines.finish_pending(self._pipeline)
             rows = outdated(
@@ -136,7 +140,14 @@ class Reparse:
             if not rows:
                 return False
             with Spool(self._engine.spool_folder) as spool:
-                content = ContentRows(self._account_id, spool.write, keep_html=self._keep_html)
+                people = self._engine.erased_people(self._account_id)
+                content = ContentRows(
+                    self._account_id,
+                    spool.write,
+                    keep_html=self._keep_html,
+                    private=private_rows(policy),
+                    rewrite=people.take_out_of if people is not None else None,
+                )
                 read: list[str] = []
                 for pack, wanted in groupby(rows, key=lambda row: row.raw_pack):
                     if spool.size_bytes >= PACKAGE_BYTES:
@@ -193,13 +204,7 @@ class Reparse:
             elif before is not None:
                 buffer.add(failures.resolved(self._account_id, message_id, before, now))
         buffer.flush()
-        parts = (MESSAGE_RECIPIENTS, ATTACHMENTS, *([MESSAGE_HTML] if self._keep_html else []))
-        for table in parts:
-            buffer = RowBuffer(table, spool.write)
-            for message_id in read:
-                if message_id not in unparsed:
-                    buffer.add(placeholder(table, self._account_id, message_id))
-            buffer.flush()
+        replace_parts(spool.write, self._account_id, read, unparsed, keep_html=self._keep_html)
         self._left.update(unparsed)
         self.done.unparsed += len(unparsed)
         self.done.parsed += len(read) - len(unparsed)

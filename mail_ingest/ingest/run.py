@@ -87,10 +87,12 @@ class SyncRun:
     contents_adopted: int = 0
     contents_failed: int = 0
     contents_gone: int = 0
+    contents_left_out: int = 0
     backlog: int = 0
     out_of_scope: int = 0
     dead_letters: int = 0
     is_recorded: bool = False
+    recorded_outcome: Outcome | None = None
     owner_active_at: datetime | None = None
     days: set[str] = field(default_factory=set)
     partitions_listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -121,6 +123,7 @@ class SyncRun:
             or self.contents_stored
             or self.contents_adopted
             or self.contents_failed
+            or self.contents_left_out
         )
 
     @property
@@ -138,6 +141,7 @@ class SyncRun:
         total = spent.total()
         by_method = spent.account(self.account_id)
         fields = self.recorded_fields = self.unexpected_fields
+        self.recorded_outcome = self.outcome
         buffer = RowBuffer(SYNC_RUNS, spool.write)
         buffer.add(
             (
@@ -163,6 +167,7 @@ class SyncRun:
                 total.waited_s,
                 orjson.dumps({method: usage.units for method, usage in sorted(by_method.items())}).decode(),
                 orjson.dumps({method: usage.calls for method, usage in sorted(by_method.items())}).decode(),
+                self.contents_left_out,
                 orjson.dumps(fields).decode() if fields else None,
             )
         )
@@ -187,6 +192,7 @@ class SyncRun:
             "contents_failed": self.contents_failed,
             "contents_gone": self.contents_gone,
             "contents_adopted": self.contents_adopted,
+            "contents_left_out": self.contents_left_out,
             "backlog": self.backlog,
             "out_of_scope": self.out_of_scope,
             "dead_letters": self.dead_letters,

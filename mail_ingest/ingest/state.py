@@ -11,7 +11,7 @@ Rows, events, labels, the cursor and the run's own row go into one load package.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +26,9 @@ from mail_ingest.gmail.sweep import SweptMailbox, check_sweep_is_believable, com
 from mail_ingest.ingest.cursor import Cursor
 from mail_ingest.ingest.labels import gone_labels, identity, labels_digest, vanished_labels, with_counts, without
 from mail_ingest.ingest.packages import StatePackages
+from mail_ingest.ingest.privacy import private_labels
 from mail_ingest.ingest.run import Mode, OnProgress, Progress, SyncRun
+from mail_ingest.privacy import Policy
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.landing import STATE_SOURCE
 from mail_ingest.sources.states import write_labels
@@ -54,10 +56,13 @@ class StateSync:
         spool_folder: Path,
         status: AccountState,
         group: str | None,
+        policy: Policy,
+        has_backlog: Callable[[], bool],
         content_follows: bool,
         accept_shrink: bool,
         on_progress: OnProgress,
     ) -> None:
+        """`has_backlog`: whether content within the account's scope is missing."""
         self._content_follows = content_follows
         self._accept_shrink = accept_shrink
         self._client = client
@@ -69,6 +74,9 @@ class StateSync:
         self._spool_folder = spool_folder
         self._status = status
         self._group = group
+        self._policy = policy
+        self._label_rows = private_labels(policy)
+        self._has_backlog = has_backlog
         self._on_progress = on_progress
         self._now = datetime.now(UTC)
 
@@ -84,7 +92,7 @@ class StateSync:
             cursor = None
         profile = self._client.get_profile()
         check_mailbox(profile, self._account_id)
-        labels = self._client.list_labels()
+        labels = self._list_labels()
         # taken after the profile: changes up to here are what this observation bounds from above
         self._now = datetime.now(UTC)
         if cursor is not None and profile.history_id < max(cursor.history_id, cursor.incomparable_up_to):
@@ -183,8 +191,12 @@ class StateSync:
         """Labels again, once, where a change names one that the list did not know."""
         listed = {label.label_id for label in labels} | set(known)
         if any(change.label_ids - listed for change in changes):
-            return self._client.list_labels()
+            return self._list_labels()
         return labels
+
+    def _list_labels(self) -> list[Label]:
+        """The labels with their names in the form in which they may be stored."""
+        return [self._label_rows(self._account_id, label) for label in self._client.list_labels()]
 
     def _passing_labels(
         self, labels: list[Label], known: Mapping[str, StoredLabel], changes: Iterable[StateChange]
@@ -396,10 +408,11 @@ class StateSync:
                 self._now,
                 self._status,
                 self._group,
+                self._policy.tier,
             )
         )
         buffer.flush()
-        if self._content_follows and (run.messages_added or self._queries.has_backlog(self._account_id)):
+        if self._content_follows and (run.messages_added or self._has_backlog()):
             # the last package of content says how it ended; should none come, this is what is true
             run.outcome = "partial"
         packages.load({self._account_id: cursor.to_state()})

@@ -1,8 +1,9 @@
 """A fetched message -> rows of `messages`, `message_recipients`, `attachments` and `message_html`.
 
 Pure but for the rows it collects. Parsed text is clean already (`mime.message` promises it); Gmail's snippet is cleaned
-here. Bad mail does not raise, its defects become data; should the parser raise all the same, or a value not fit its
-column, that message alone gets a row with what is known without parsing, and its name in `unparsed`.
+here. The account's privacy is applied before a row is handed on. Bad mail does not raise, its defects become data; should
+the parser raise all the same, or a value not fit its column, that message alone gets a row with what is known without
+parsing, and its name in `unparsed`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import pyarrow as pa
 
 from mail_ingest import mime
 from mail_ingest.gmail.models import RawMessage
+from mail_ingest.privacy import PrivateRows
 from mail_ingest.sources.batches import BATCH_ROWS, clean, record_batch
+from mail_ingest.sources.stored import STORED_TABLES, Rewrite, StoredMessage, as_row, as_values
 from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPIENTS, MESSAGES, Table
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ _HEADERS = (
     "delivered-to",
     "authentication-results",
 )
+
+_TABLES = (MESSAGES, MESSAGE_RECIPIENTS, ATTACHMENTS, MESSAGE_HTML)
 
 _Row = tuple[object, ...]
 
@@ -87,15 +92,37 @@ class ContentRows:
         *,
         keep_html: bool = False,
         keep_headers: bool = False,
+        rewrite: Rewrite | None = None,
+        private: PrivateRows | None = None,
     ) -> None:
+        """`rewrite`: what is to be stored of a message in place of what it says. `private`: brings that into the form in which
+        it may be stored; without it rows say all."""
+        self._rewrite = rewrite
         self._account_id = account_id
         self._write = write
         self._keep_html = keep_html
         self._keep_headers = keep_headers
+        self._private = private
         self._pending: list[_MessageRows] = []
         self._buffered = 0
         self.count = 0
         self.unparsed: dict[str, str] = {}
+        #: Why messages were left out by the account's privacy, by id; they have no rows.
+        self.left_out: dict[str, str] = {}
+
+    def reason_to_leave_out(self, message: RawMessage) -> str | None:
+        """Why nothing of a message may be stored; None where its rows may. To be asked before its bytes are archived.
+
+        Nobody can tell of a message that cannot be parsed.
+        """
+        if self._private is None or self._private.policy.sign_in_mail:
+            return None
+        rows = _MessageRows(message.message_id, [], [], [], [], None)
+        try:
+            self._make(message, ("", None, "", None, "full"), rows, [])
+        except Exception:  # noqa: BLE001  `add` says so
+            return None
+        return self._private.left_out(rows.message[0])
 
     def add(
         self,
@@ -112,7 +139,7 @@ class ContentRows:
         Without `stand_in` a message that cannot be parsed gets no row.
         """
         # what is stored about a message beside its parsed columns
-        stored = (source, fetched_at, sha256, raw_pack)
+        stored = (source, fetched_at, sha256, raw_pack, "full")
         has_stand_in = stand_in and raw_pack is not None
         rows = _MessageRows(message.message_id, [], [], [], [], None)
         if has_stand_in:
@@ -120,7 +147,10 @@ class ContentRows:
             about = (message.thread_id, message.internal_date_ms, message.snippet, len(message.raw))
             rows.stand_in = partial(self._stand_in, message.message_id, about, stored)
         try:
-            self._parse(message, stored, rows, _date_defects(message.internal_date_ms, fetched_at))
+            self._make(message, stored, rows, _date_defects(message.internal_date_ms, fetched_at))
+            if self._rewrite is not None:
+                _rewrite_rows(rows, self._rewrite)
+            self._apply_privacy(rows)
         except Exception as error:  # noqa: BLE001  one message must never stop an account
             self._give_up(rows, error)
         self._pending.append(rows)
@@ -168,11 +198,21 @@ class ContentRows:
             "size_bytes": size_bytes,
             "defects": _json([UNPARSED]),
             "parser_version": UNPARSED_VERSION,
-            **dict(zip(("source", "fetched_at", "sha256", "raw_pack"), stored, strict=True)),
+            **dict(zip(("source", "fetched_at", "sha256", "raw_pack", "privacy"), stored, strict=True)),
         }
         return tuple(known.get(column.name) for column in MESSAGES.columns)
 
-    def _parse(self, message: RawMessage, stored: _Row, rows: _MessageRows, date_defects: list[str]) -> None:
+    def _apply_privacy(self, rows: _MessageRows) -> None:
+        if self._private is not None and self._private.policy.changes_rows:
+            private = self._private.message({table.name: rows.of(table) for table in _TABLES})
+            if isinstance(private, str):
+                self.left_out[rows.message_id] = private
+                rows.message, rows.recipients, rows.attachments, rows.html = [], [], [], []
+            else:
+                rows.message, rows.recipients, rows.attachments, rows.html = (private[table.name] for table in _TABLES)
+        self._buffered += sum(len(text) for row in (*rows.message, *rows.html) for text in row if isinstance(text, str))
+
+    def _make(self, message: RawMessage, stored: _Row, rows: _MessageRows, date_defects: list[str]) -> None:
         parsed = mime.parse(message.raw)
         account_id, message_id = self._account_id, message.message_id
         author = parsed.from_[0] if parsed.from_ else None
@@ -204,7 +244,7 @@ class ContentRows:
                 text,
                 text_source,
                 parsed.body_html is not None,
-                len(message.raw),
+                len(message.raw) if message.is_whole else message.size_estimate,
                 len(parsed.attachments),
                 parsed.importance if "importance" in first else first.get("x-priority"),
                 *[first.get(name) for name in _HEADERS],
@@ -246,13 +286,18 @@ class ContentRows:
             )
         if self._keep_html and parsed.body_html is not None:
             rows.html.append((account_id, message_id, parsed.body_html))
-            self._buffered += len(parsed.body_html)
-        self._buffered += len(text or "")
+
+
+def _rewrite_rows(rows: _MessageRows, rewrite: Rewrite) -> None:
+    made = {table.name: [as_values(table, row) for row in rows.of(table)] for table in STORED_TABLES}
+    new = rewrite(StoredMessage.of(made))
+    for table in STORED_TABLES:
+        rows.of(table)[:] = [] if new is None else [as_row(table, values) for values in new.rows(table)]
 
 
 def _batches(messages: Sequence[_MessageRows]) -> list[tuple[str, pa.RecordBatch]]:
     batches = []
-    for table in (MESSAGES, MESSAGE_RECIPIENTS, ATTACHMENTS, MESSAGE_HTML):
+    for table in _TABLES:
         rows = [row for message in messages for row in message.of(table)]
         if rows:
             batches.append((table.name, record_batch(table.arrow_schema, rows)))

@@ -80,6 +80,7 @@ ACCOUNTS = Table(
         last_synced_at time When a state sync last landed changes.
         status text State of the account, as of the last sync of any: active, paused, needs_reauth, parked, cooling_down, removed.
         account_group text Group of the account (a team, a customer, a person), as of the same moment; null without one.
+        privacy text Privacy tier of the account, as of the same moment: full, redacted, headers or hashed.
     """),
 )
 
@@ -167,6 +168,7 @@ SYNC_RUNS = Table(
         waited_s float Seconds spent waiting for quota.
         units_by_method json JSON object: method to units.
         calls_by_method json JSON object: method to calls.
+        contents_left_out int Messages of which the account's privacy lets nothing be stored, that this sync came upon.
         unexpected_fields json JSON array of fields in Gmail's answers that were not expected, with their kinds; null without any.
     """),
 )
@@ -211,6 +213,7 @@ MESSAGES = Table(
         fetched_at time When the content was stored.
         sha256 text SHA-256 of the raw bytes, hex.
         raw_pack text Pack in the raw archive that holds the bytes; null when the archive is off.
+        privacy text Privacy tier in whose form it is stored, or two joined by +; null, from before there were tiers, is full.
     """),
     guard="absent",
 )
@@ -296,6 +299,18 @@ FETCH_FAILURES = Table(
     """),
 )
 
+LEFT_OUT_MESSAGES = Table(
+    "left_out_messages",
+    "One row per message of which nothing is stored on purpose, so that it is not bought again.",
+    ("account_id", "message_id"),
+    _columns("""
+        account_id text Account that holds the message.
+        message_id text Gmail's id of the message.
+        reason text Why: sign-in code or password reset, by the account's privacy; erased, where an erased person wrote it.
+        left_out_at time When it was bought, or taken out of what was stored.
+    """),
+)
+
 STATE_TABLES = (ACCOUNTS, LABELS, MESSAGE_STATES, LABEL_EVENTS, SYNC_RUNS)
 CONTENT_TABLES = (
     MESSAGES,
@@ -304,6 +319,7 @@ CONTENT_TABLES = (
     ATTACHMENTS,
     MESSAGE_MONTHS,
     FETCH_FAILURES,
+    LEFT_OUT_MESSAGES,
     SYNC_RUNS,
 )
 #: Rows that belong to a row of `messages` and come with it.

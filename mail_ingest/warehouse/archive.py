@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -197,6 +197,50 @@ class RawArchive:
                 "rights to delete there, and run the command again."
             ) from None
         return len(paths)
+
+    def rewrite(self, path: str, account_id: str, keep: Callable[[ArchivedMessage], bool]) -> str | None:
+        """Writes a pack with the messages to keep of another one, which stays; its path, None where there are none.
+
+        Raises as `read_pack`; nothing is visible then. Memory is that of one row group of each.
+        """
+        pack: PackWriter | None = None
+        try:
+            for archived in self.read_pack(path):
+                if keep(archived):
+                    pack = pack or self.new_pack(account_id)
+                    pack.add(archived.message, archived.sha256)
+            if pack is not None:
+                pack.close()
+        except BaseException:
+            if pack is not None:
+                pack.abandon()
+            raise
+        return pack.path if pack is not None else None
+
+    def erase_pack(self, path: str) -> None:
+        """Deletes one file. Raises WarehouseError where it cannot be deleted."""
+        try:
+            self._filesystem.rm(f"{self._root}/{path}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise WarehouseError(
+                f"A pack of the raw archive could not be deleted ({error.strerror or type(error).__name__}). Check the rights "
+                "to delete there, and run the command again."
+            ) from None
+
+    def damaged(self, account_id: str) -> list[str]:
+        """Files of an account that are no packs which can be read: set aside, or half-written."""
+        return [path for path in self._files(account_id) if not path.endswith(".parquet")] if self.enabled else []
+
+    @property
+    def local_folder(self) -> str | None:
+        """Where the archive is on this machine, None where it is elsewhere or off."""
+        return self._root if self.enabled and isinstance(self._filesystem, LocalFileSystem) else None
+
+    def folder_of(self, account_id: str) -> str:
+        """The folder of an account's packs, relative to the archive's root."""
+        return _folder(account_id)
 
     def _files(self, account_id: str) -> list[str]:
         found = self._filesystem.find(f"{self._root}/{_folder(account_id)}")

@@ -31,12 +31,13 @@ def ids_by_pack(warehouse: Warehouse, account_id: str, some: Sequence[str]) -> d
 
 def sample(
     warehouse: Warehouse, account_id: str, count: int, *, is_live: bool = False
-) -> list[tuple[str, str | None, str]]:
-    """(id, pack, hash) of stored messages chosen at random, at most `count`; `is_live`: not deleted ones."""
+) -> list[tuple[str, str | None, str, str]]:
+    """(id, pack, hash, form) of stored messages chosen at random, at most `count`; `is_live`: not deleted ones."""
     live = "and message_id in (select message_id from gmail.message_states where account_id = m.account_id and not is_deleted)"
     with warehouse.open() as connection:
         return connection.execute(
-            f"select message_id, raw_pack, sha256 from gmail.messages m where account_id = ? {live if is_live else ''} "
+            "select message_id, raw_pack, sha256, coalesce(privacy, 'full') from gmail.messages m "
+            f"where account_id = ? {live if is_live else ''} "
             "order by random() limit ?",
             [account_id, count],
         ).fetchall()

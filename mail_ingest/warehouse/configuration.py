@@ -3,6 +3,7 @@
     business_hours     one row per weekday on which people work, from MAIL_INGEST_BUSINESS_HOURS
     holidays           days on which nobody works; people insert them, nothing here does
     internal_domains   domains of one's own people, from MAIL_INGEST_INTERNAL_DOMAINS
+    hashed_domains     the keyed hashes of internal and of accounts' own domains, for the privacy tier `hashed`
     local_day(moment)  the day of a moment in the configured time zone
     from_local(time)   the moment of a local time in it
 
@@ -33,6 +34,10 @@ _TABLES = {
     "internal_domains": (
         "domain varchar not null",
         "One row per domain of one's own people, in lower case. Set by MAIL_INGEST_INTERNAL_DOMAINS.",
+    ),
+    "hashed_domains": (
+        "domain varchar not null, hashed_domain varchar not null",
+        "One row per domain of one's own, with its keyed hash; empty where no account has the privacy tier hashed.",
     ),
 }
 #: Names and types of the columns of each table, by its name with the schema.
@@ -91,6 +96,22 @@ def write_configuration(connection: Connection, configuration: Configuration, di
     connection.execute(f"delete from {SCHEMA}.internal_domains")
     for domain in configuration.internal_domains:
         connection.execute(f"insert into {SCHEMA}.internal_domains values (?)", [domain])
+
+
+def write_hashed_domains(connection: Connection, hashed: Mapping[str, str]) -> None:
+    """Brings the hashes of domains up to these, by domain; writes nothing where they are the same."""
+    stored = dict(connection.execute(f"select domain, hashed_domain from {SCHEMA}.hashed_domains").fetchall())
+    if stored == hashed:
+        return
+    connection.begin()
+    try:
+        connection.execute(f"delete from {SCHEMA}.hashed_domains")
+        for domain, hashed_domain in sorted(hashed.items()):
+            connection.execute(f"insert into {SCHEMA}.hashed_domains values (?, ?)", [domain, hashed_domain])
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 def configuration_digests(connection: Connection, configuration: Configuration) -> Mapping[str, str]:

@@ -6,8 +6,9 @@ One SQL text serves both: `?` for parameters, lists as `cast(? as varchar[])` wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 Dialect = Literal["duckdb", "postgres"]
@@ -87,6 +88,30 @@ class Warehouse(ABC):
     @abstractmethod
     def merge_row_groups(self) -> None:
         """Makes up for the tidying that loads with `more_follow` have put off."""
+
+    @abstractmethod
+    def write_anew(self, tables: Sequence[str]) -> list[str]:
+        """Takes away the bytes of rows that were deleted; returns, in words, what it could not reach.
+
+        `tables` (named with their schemas) are those that lost rows. May be killed at any point and run again. Raises
+        BusyError where another process keeps it from being done, WarehouseError where it fails; then all is as it was.
+        """
+
+    @abstractmethod
+    def search(self, query: str, write: Callable[[bytes], None]) -> None:
+        """Hands over the rows of a query as text, in bytes, as they come."""
+
+    @abstractmethod
+    def all_tables(self) -> list[str]:
+        """Every table that can be read, in every schema, quoted as SQL takes it."""
+
+    @abstractmethod
+    def text_of(self, table: str) -> str:
+        """A query of all values of a table, for `search`."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that hold it, as far as this process can read them."""
 
     @abstractmethod
     def close(self) -> None:

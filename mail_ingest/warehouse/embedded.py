@@ -7,10 +7,13 @@ is waited for as well.
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mail_ingest.errors import BusyError, WarehouseError
@@ -111,6 +114,63 @@ class DuckDBWarehouse(Warehouse):
         with self.open() as connection:
             connection.execute("update mail_ingest.deployment set env = env")
 
+    def write_anew(self, tables: Sequence[str]) -> list[str]:  # noqa: ARG002  the file is written as a whole
+        """Copies what the file holds into a new one, which then takes its place: a DuckDB file keeps old bytes in free blocks.
+
+        The old file stays locked until it is replaced, so nobody reads or writes it meanwhile. Takes as much room again
+        as what is stored, and the memory of a load.
+        """
+        path = self.path.resolve()
+        fresh = path.with_name(f"{path.name}.rewritten")
+        with self.open() as connection:
+            for leftover in (fresh, _log_of(fresh)):
+                leftover.unlink(missing_ok=True)
+            connection.execute("checkpoint")
+            [name] = connection.execute("select current_database()").fetchone() or ("",)
+            connection.execute(f"attach '{_quoted(fresh)}' as rewritten (storage_version 'v1.2.0')")
+            try:
+                connection.execute(f'copy from database "{name}" to rewritten')
+                connection.execute("checkpoint rewritten")
+            finally:
+                connection.execute("detach rewritten")
+            if _log_of(path).exists() or _log_of(fresh).exists():
+                # a log that is left would be replayed into the other file
+                raise WarehouseError(
+                    f"The warehouse {path} could not be written anew: its log was not taken into the file. Nothing was "
+                    "changed; close other programs that use it, and run the command again."
+                )
+            fresh.chmod(stat.S_IMODE(path.stat().st_mode))
+            _sync(fresh)
+            fresh.replace(path)
+            _sync(path.parent)
+        return ["blocks of the disk that the old warehouse file had, until they are used again"]
+
+    def search(self, query: str, write: Callable[[bytes], None]) -> None:
+        with self.open() as connection:
+            for batch in connection.execute(query).to_arrow_reader(2_000):
+                for column in batch.columns:
+                    data = column.buffers()[-1]
+                    if data is not None:
+                        write(data.to_pybytes())
+
+    def all_tables(self) -> list[str]:
+        with self.open() as connection:
+            rows = connection.execute(
+                "select schema_name, table_name from duckdb_tables() where not internal and not temporary order by 1, 2"
+            ).fetchall()
+        return [f'"{schema}"."{name}"' for schema, name in rows]
+
+    def text_of(self, table: str) -> str:
+        with self.open() as connection:
+            rows = connection.execute(f"select column_name from (describe {table})").fetchall()
+        columns = ", ".join(f'cast("{name}" as varchar)' for (name,) in rows)
+        # the last line break keeps neighbours in memory from being read as one word
+        return f"select concat_ws(chr(10), {columns}) || chr(10) as line from {table} as searched"
+
+    def files(self) -> list[Path]:
+        path = self.path.resolve()
+        return [found for found in (path, _log_of(path)) if found.exists()]
+
     def close(self) -> None:
         """Nothing is kept open."""
 
@@ -145,6 +205,24 @@ class DuckDBWarehouse(Warehouse):
                     ) from None
             self._locks.while_waiting()
             time.sleep(0.1)
+
+
+def _log_of(path: Path) -> Path:
+    """DuckDB's write-ahead log of a file."""
+    return path.with_name(f"{path.name}.wal")
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mail_ingest.settings import PartitionKind
 from mail_ingest.warehouse.connection import Dialect, Warehouse
-from mail_ingest.warehouse.queries import MISSING, MISSING_BY_DATE
+from mail_ingest.warehouse.queries import Scope
 
 #: When Gmail accepted a message, by the milliseconds that lead its id.
 _ARRIVED: dict[Dialect, str] = {
@@ -55,36 +55,37 @@ class PartitionQueries:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
 
-    def listed_backlog(self, account_id: str) -> list[tuple[str, str | None, int]]:
-        """Live messages without content that were listed, by month, and by day where one was listed."""
+    def listed_backlog(self, account_id: str, scope: Scope) -> list[tuple[str, str | None, int]]:
+        """Live messages without content that were listed for the scope's partitions, by month, and by day where one was
+        listed."""
+        condition, values = scope.condition()
         with self._warehouse.open() as connection:
             return connection.execute(
-                f"select mm.month, mm.day, count(*) {MISSING_BY_DATE} and mm.message_id is not null group by mm.month, mm.day",
-                [account_id],
+                f"select mm.month, mm.day, count(*) {scope.missing()} and {condition} group by mm.month, mm.day",
+                [account_id, *values],
             ).fetchall()
 
     def filed_elsewhere(
         self, account_id: str, partition: str, message_ids: Sequence[str], *, is_day: bool
     ) -> list[str]:
-        """Which of these messages, found by listing a partition, have no content and stand in `message_months` for another."""
+        """Which of these messages, found by listing a partition, stand in `message_months` for another."""
         with self._warehouse.open() as connection:
             rows = connection.execute(
-                "select mm.message_id from gmail.message_months mm "
-                "left join gmail.messages m on m.account_id = mm.account_id and m.message_id = mm.message_id "
-                f"where mm.account_id = ? and m.message_id is null and {'mm.day' if is_day else 'mm.month'} <> ? "
-                "and mm.message_id in (select unnest(cast(? as varchar[])))",
+                f"select message_id from gmail.message_months where account_id = ? and {'day' if is_day else 'month'} <> ? "
+                "and message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, partition, list(message_ids)],
             ).fetchall()
         return [row[0] for row in rows]
 
-    def count_missing(self, account_id: str, message_ids: Sequence[str]) -> int:
-        """How many of these messages are live and have no content."""
+    def count_missing(self, account_id: str, scope: Scope, message_ids: Sequence[str]) -> int:
+        """How many of these messages are live and have no content; of the scope everything counts but its partitions."""
         if not message_ids:
             return 0
+        asked = replace(scope, partitions=(), filed_elsewhere=(), message_ids=tuple(message_ids))
+        condition, values = asked.condition()
         with self._warehouse.open() as connection:
             row = connection.execute(
-                f"select count(*) {MISSING} and s.message_id in (select unnest(cast(? as varchar[])))",
-                [account_id, list(message_ids)],
+                f"select count(*) {asked.missing()} and {condition}", [account_id, *values]
             ).fetchone()
         return int(row[0]) if row else 0
 
@@ -96,8 +97,8 @@ class PartitionQueries:
                 "from gmail.messages m group by 1 order by 1 desc"
             ).fetchall()
 
-    def partition_counts(self, account_id: str, kind: PartitionKind) -> list[PartitionCounts]:
-        """What is known of an account's messages by month or day, in one pass over its states.
+    def partition_counts(self, account_id: str, kind: PartitionKind, scope: Scope) -> list[PartitionCounts]:
+        """What is known of an account's messages by month or day, and what of it a backfill within the scope would buy.
 
         The date is the internal one where content is stored, else what a listing told, else the time that ids of 16 hex
         digits carry; None where nothing tells it.
@@ -109,22 +110,25 @@ class PartitionQueries:
             month = f"case when k.message_id ~ '^[0-9a-f]{{16}}$' then {_date_text(arrived, 'month')} end"
             # where only the month was listed, the id may tell the day within it
             told, hint = "mm.day", f"case when mm.month is null or mm.month = {month} then {hint} end"
+        condition, values = scope.condition()
         with self._warehouse.open() as connection:
             rows = connection.execute(
-                # listed messages without a state arrived after the last state sync, or before the first
-                "with known as (select s.account_id, s.message_id from gmail.message_states s "
+                f"with missing as (select s.message_id {scope.missing()} and {condition}), "
+                "known as (select s.account_id, s.message_id, missing.message_id is not null as is_missing "
+                "from gmail.message_states s left join missing on missing.message_id = s.message_id "
                 "where s.account_id = ? and not s.is_deleted union all "
-                "select mm.account_id, mm.message_id from gmail.message_months mm where mm.account_id = ? "
+                # listed messages without a state arrived after the last state sync, or before the first
+                "select mm.account_id, mm.message_id, true from gmail.message_months mm where mm.account_id = ? "
                 "and mm.message_id not in (select message_id from gmail.message_states where account_id = ?)) "
                 f"select coalesce({_date_text('m.internal_date', kind)}, {told}, {hint}) as date, count(*), "
                 "count(m.message_id), count(f.message_id), "
-                "count(*) filter (where m.message_id is null), "
-                f"count(*) filter (where m.message_id is null and {told} is not null) from known k "
+                "count(*) filter (where k.is_missing), "
+                f"count(*) filter (where k.is_missing and {told} is not null) from known k "
                 "left join gmail.messages m on m.account_id = k.account_id and m.message_id = k.message_id "
                 "left join gmail.message_months mm on mm.account_id = k.account_id and mm.message_id = k.message_id "
                 "left join gmail.fetch_failures f on f.account_id = k.account_id and f.message_id = k.message_id "
                 "and f.resolved_at is null group by 1",
-                [account_id] * 3,
+                [account_id, *values, *[account_id] * 3],
             ).fetchall()
         return [PartitionCounts(*row) for row in rows]
 

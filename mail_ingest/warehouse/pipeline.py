@@ -97,8 +97,10 @@ class Pipelines:
         remove_early_events(self._warehouse, DATASET, account_id)
 
     def forget_earlier_states(self, name: str) -> None:
-        """Deletes the states of a pipeline before its last, which nothing reads any more."""
+        """Deletes the states of a pipeline before its last, which nothing reads any more, in the working folder as well."""
         with self._locks.hold(f"pipeline:{name}"), self._warehouse.open() as connection:
+            for package in (self._folder / self._warehouse.identity() / name / "load" / "loaded").glob("*"):
+                shutil.rmtree(package)
             if _has_states(connection):
                 connection.execute(
                     f"delete from {DATASET}._dlt_pipeline_state where pipeline_name = ? and version < "
@@ -117,6 +119,20 @@ class Pipelines:
                     f'delete from {DATASET}._dlt_version where strpos("schema", ?) > 0', [staging_dataset(name)]
                 )
             shutil.rmtree(self._folder / self._warehouse.identity() / name, ignore_errors=True)
+
+    def empty_staging(self, name: str) -> None:
+        """Takes away the rows that a killed load has left in a pipeline's staging tables, once it was finished."""
+        if not self._warehouse.exists:
+            return
+        self.finish_pending(name)
+        with self._locks.hold(f"pipeline:{name}"), self._warehouse.open() as connection:
+            tables = connection.execute(
+                "select table_name from information_schema.tables where table_schema = ? and table_type = 'BASE TABLE'",
+                [staging_dataset(name)],
+            ).fetchall()
+            for (table,) in tables:
+                if not table.startswith("_dlt"):
+                    connection.execute(f"truncate table {staging_dataset(name)}.{table}")
 
     def read_state(self, name: str, source: str) -> dict[str, Any]:
         """A copy of the source's state as of the last completed load, restored from the warehouse where the working

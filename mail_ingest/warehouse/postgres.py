@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg2
@@ -24,6 +26,7 @@ from mail_ingest.warehouse.advisory import AdvisoryLocks
 from mail_ingest.warehouse.connection import Connection, Cursor, Prepare, Result, Warehouse
 from mail_ingest.warehouse.deployment import FIND, check, claim
 from mail_ingest.warehouse.server import Server
+from mail_ingest.warehouse.vacuuming import vacuum
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +147,45 @@ class PostgresWarehouse(Warehouse):
     def merge_row_groups(self) -> None:
         """Autovacuum tidies up."""
 
+    def write_anew(self, tables: Sequence[str]) -> list[str]:
+        """Rewrites these tables, with their indexes and long texts, so that no dead row is left in their files.
+
+        Readers of a table wait while it is rewritten; a reader that holds it for longer than the locks' wait leaves it to
+        an ordinary `vacuum`, and is told of. Old transactions that may still see the rows are waited for as long.
+        """
+        with self._errors(), self._server.connected() as connection:
+            return vacuum(connection, [*tables, "pg_catalog.pg_statistic"], self._locks.wait_s, self._locks.check)
+
+    def search(self, query: str, write: Callable[[bytes], None]) -> None:
+        with self._errors(), self._server.borrow() as connection, connection.cursor() as cursor:
+            cursor.copy_expert(f"copy ({query}) to stdout", _Sink(write))
+
+    def all_tables(self) -> list[str]:
+        with self.open() as connection:
+            rows = connection.execute(
+                "select format('%I.%I', n.nspname, c.relname) from pg_class c inner join pg_namespace n "
+                "on n.oid = c.relnamespace where c.relkind in ('r', 'm', 'p') and n.nspname not like 'pg\\_%' "
+                "and n.nspname <> 'information_schema' and has_table_privilege(c.oid, 'select') order by 1"
+            ).fetchall()
+        return [name for (name,) in rows]
+
+    def text_of(self, table: str) -> str:
+        return f"select * from {table} as searched"
+
+    def files(self) -> list[Path]:
+        """Those of the database's relations, where the server is on this machine and lets its files be read."""
+        with self.open() as connection:
+            try:
+                [folder] = connection.execute("select current_setting('data_directory')").fetchone()
+            except psycopg2.Error:
+                return []
+            rows = connection.execute(
+                "select pg_relation_filepath(oid) from pg_class where pg_relation_filepath(oid) is not null"
+            ).fetchall()
+        # a relation beyond 1 GB has files that end in .1, .2 and so on
+        found = [path for (name,) in rows for path in sorted(Path(folder, name).parent.glob(f"{Path(name).name}*"))]
+        return [path for path in found if path.is_file() and os.access(path, os.R_OK)]
+
     def identity(self) -> str:
         with self.open():
             return self._prepared
@@ -178,6 +220,13 @@ class PostgresWarehouse(Warehouse):
                 f"The warehouse {self._server.where} could not be read or written ({_reason(error)}). What was loaded "
                 "before stays, and the next sync goes on from there."
             ) from None
+
+
+class _Sink:
+    """What COPY writes to."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.write = write
 
 
 def _execute(cursor: psycopg2.extensions.cursor, query: str, parameters: Any) -> psycopg2.extensions.cursor:

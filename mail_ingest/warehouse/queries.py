@@ -14,6 +14,7 @@ import orjson
 
 from mail_ingest.gmail.changes import StoredState
 from mail_ingest.gmail.models import Label, first_id_of
+from mail_ingest.privacy import SIGN_IN_REASONS
 from mail_ingest.warehouse.connection import Warehouse
 
 _STATE_COLUMNS = "message_id, thread_id, cast(label_ids as varchar), history_id, is_deleted, first_seen_at"
@@ -33,21 +34,36 @@ class Scope:
     """Which messages' content is wanted.
 
     `since` compares the arrival time that Gmail's ids carry where they are 16 hex digits; other ids are always inside.
-    `label_id` keeps to messages that carry the label now, `partitions` (months such as 2026-05, days such as 2026-05-03)
-    to those that a listing of these found, together with `filed_elsewhere`, which it found as well; `failed` to those that
+    `label_id` keeps to messages that carry the label now, `include_labels` to those that carry any of these, and
+    `exclude_labels` to those that carry none of these; `partitions` (months such as 2026-05, days such as 2026-05-03) to
+    those that a listing of these found, together with `filed_elsewhere`, which it found as well; `failed` to those that
     could not be fetched before, `message_ids` to these.
+
+    Content is missing where no row holds it, and where one does in a form of `again`: a stricter privacy tier stored it.
+    What is left out on purpose is not missing; sign-in mail is where `takes_left_out`.
     """
 
     since: datetime | None = None
     label_id: str | None = None
+    include_labels: tuple[str, ...] = ()
+    exclude_labels: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     filed_elsewhere: tuple[str, ...] = ()
     failed: bool = False
     message_ids: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    takes_left_out: bool = False
 
     def missing(self) -> str:
-        """SQL for the live messages of an account without content, with the tables that `condition` names."""
-        return MISSING_BY_DATE if self.partitions else MISSING
+        """SQL of live messages without content, with the tables that `condition` names; its parameter is the account."""
+        again = ", ".join(f"'{form}'" for form in self.again)
+        wanted = (
+            f"(m.message_id is null or coalesce(m.privacy, 'full') in ({again}))" if again else "m.message_id is null"
+        )
+        reasons = ", ".join(f"'{reason}'" for reason in SIGN_IN_REASONS)
+        sign_in = f" or lo.reason in ({reasons})" if self.takes_left_out else ""
+        left_out = f" and (lo.message_id is null or m.message_id is not null{sign_in})"
+        return f"{_KNOWN_BY_DATE if self.partitions else _KNOWN} and {wanted}{left_out}"
 
     def condition(self) -> tuple[str, list[object]]:
         """SQL on `s` (message_states), `f` (fetch_failures, unresolved ones) and, where there are
@@ -57,8 +73,14 @@ class Scope:
             parts.append("(length(s.message_id) <> 16 or s.message_id >= ?)")
             values.append(first_id_of(self.since))
         if self.label_id is not None:
-            parts.append("position(? in cast(s.label_ids as varchar)) > 0")
+            parts.append(_CARRIES)
             values.append(orjson.dumps(self.label_id).decode())
+        if self.include_labels:
+            parts.append(f"({' or '.join([_CARRIES] * len(self.include_labels))})")
+            values += [orjson.dumps(label_id).decode() for label_id in self.include_labels]
+        for label_id in self.exclude_labels:
+            parts.append(f"not {_CARRIES}")
+            values.append(orjson.dumps(label_id).decode())
         if self.partitions:
             parts.append(
                 "(coalesce(mm.month in (select unnest(cast(? as varchar[]))), false) "
@@ -179,17 +201,19 @@ class Queries:
 
     def backlog(
         self, account_id: str, scope: Scope, *, limit: int, now: datetime, failed_before: datetime | None = None
-    ) -> list[tuple[str, int]]:
-        """Ids to fetch next with their rank, at most `limit`: those that never failed (0), then those that did (1), then
-        dead letters (2). Within a rank the newest arrivals come first, and in a backfill those of the newest partition.
+    ) -> list[tuple[str, int, bool]]:
+        """Ids to fetch next with their rank and whether they are stored already, at most `limit`: those that never failed
+        (0), then those that did (1), then dead letters (2). Within a rank what is stored comes last, and otherwise the newest
+        arrivals first, in a backfill those of the newest partition.
 
         What failed waits for its next try, or only has to have failed before `failed_before`.
         """
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             return connection.execute(
-                f"select s.message_id, {_RANK} as rank {scope.missing()} and {condition} and {_IS_DUE} "
-                f"order by rank, {_NEWEST_PARTITION if scope.partitions else ''} "
+                f"select s.message_id, {_RANK} as rank, m.message_id is not null as is_stored "
+                f"{scope.missing()} and {condition} and {_IS_DUE} "
+                f"order by rank, is_stored, {_NEWEST_PARTITION if scope.partitions else ''} "
                 "length(s.message_id) desc, s.message_id desc limit ?",
                 [account_id, *values, now, failed_before, limit],
             ).fetchall()
@@ -207,10 +231,30 @@ class Queries:
             ).fetchone()
         return Backlog(*row) if row else Backlog(0, 0, 0, 0)
 
-    def has_backlog(self, account_id: str) -> bool:
-        """Whether any live message lacks its content."""
+    def has_backlog(self, account_id: str, scope: Scope) -> bool:
+        """Whether any live message within the scope lacks its content."""
+        condition, values = scope.condition()
+        query = f"select 1 {scope.missing()} and {condition} limit 1"
         with self._warehouse.open() as connection:
-            return connection.execute(f"select 1 {MISSING} limit 1", [account_id]).fetchone() is not None
+            return connection.execute(query, [account_id, *values]).fetchone() is not None
+
+    def count_left_out(self, account_id: str) -> int:
+        """Live messages of which nothing is stored on purpose."""
+        with self._warehouse.open() as connection:
+            row = connection.execute(
+                f"select count(*) {_KNOWN} and lo.message_id is not null and m.message_id is null", [account_id]
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def forms(self, account_id: str) -> dict[tuple[str, bool], int]:
+        """Stored messages, deleted ones included, by their form and by whether they have attachments."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                "select coalesce(privacy, 'full'), coalesce(attachment_count, 0) > 0, count(*) from gmail.messages "
+                "where account_id = ? group by 1, 2",
+                [account_id],
+            ).fetchall()
+        return {(form, has_attachments): int(count) for form, has_attachments, count in rows}
 
     def loaded_cursor(self, account_id: str) -> int | None:
         """The cursor's copy that was loaded with the account's last package of states."""
@@ -275,7 +319,8 @@ class Queries:
             rows = connection.execute(
                 "select s.message_id from gmail.message_states s "
                 "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
-                "where s.account_id = ? and m.message_id is null "
+                "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
+                "where s.account_id = ? and m.message_id is null and lo.message_id is null "
                 "and s.message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, list(message_ids)],
             ).fetchall()
@@ -327,16 +372,19 @@ class Queries:
         return counts
 
 
-#: Live messages of an account without content.
-MISSING = (
+_CARRIES = "position(? in cast(s.label_ids as varchar)) > 0"
+
+#: Live messages, with what is stored of each, its failure, and whether it is left out.
+_KNOWN = (
     "from gmail.message_states s "
     "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
-    "where s.account_id = ? and not s.is_deleted and m.message_id is null"
+    "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
+    "where s.account_id = ? and not s.is_deleted"
 )
 #: The same with `mm`, what listings have told of them.
-MISSING_BY_DATE = MISSING.replace(
+_KNOWN_BY_DATE = _KNOWN.replace(
     "where s.account_id",
     "left join gmail.message_months mm on mm.account_id = s.account_id and mm.message_id = s.message_id "
     "where s.account_id",

@@ -80,6 +80,15 @@ class Server:
         finally:
             self._give_back(connection)
 
+    @contextmanager
+    def connected(self) -> Iterator[psycopg2.extensions.connection]:
+        """A connection of its own, for settings of a session that nobody else should have."""
+        connection = self.connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
     def connect(self) -> psycopg2.extensions.connection:
         """A new connection, the caller's to close."""
         try:

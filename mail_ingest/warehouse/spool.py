@@ -6,6 +6,8 @@ process: what it held is bought again for nothing (states) or read back from the
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import pyarrow as pa
 
 #: dlt looks at the schema of every table that it gets: few large ones are cheaper, and memory stays bounded by this.
 TABLE_BYTES = 8 * 1024 * 1024
+_OWNER = "owner"
 
 
 class Spool:
@@ -25,7 +28,11 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="spool-", dir=folder))
+        made = Path(tempfile.mkdtemp(prefix=".spool-", dir=folder))
+        # held as long as the process lives, so that others can tell what a dead one has left
+        self._owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
+        self._folder = made.rename(made.with_name(made.name.removeprefix(".")))
         self._writers: dict[str, pa.ipc.RecordBatchFileWriter] = {}
         self.rows: dict[str, int] = {}
         self.size_bytes = 0
@@ -38,6 +45,7 @@ class Spool:
     ) -> None:
         self._close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._owner)
 
     def write(self, table: str, batch: pa.RecordBatch) -> None:
         if batch.num_rows == 0:
@@ -79,11 +87,27 @@ class Spool:
         self._writers.clear()
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Removes the spools of processes that are dead, at once; those of living ones stay."""
+    for leftover in folder.glob("spool-*"):
+        try:
+            owner = os.open(leftover / _OWNER, os.O_RDWR)
+        except FileNotFoundError:
+            continue  # its process has just finished with it, or it is of an earlier version
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(owner)
+
+
 def remove_leftovers(folder: Path, *, older_than_s: float = 86_400) -> None:
     """Removes spools of processes that were killed, once nobody can still be writing them."""
     import time
 
-    for leftover in folder.glob("spool-*"):
+    for leftover in (*folder.glob("spool-*"), *folder.glob(".spool-*")):
         with suppress(FileNotFoundError):  # its process has just finished with it
             if time.time() - leftover.stat().st_mtime > older_than_s:
                 shutil.rmtree(leftover, ignore_errors=True)

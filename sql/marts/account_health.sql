@@ -1,10 +1,11 @@
 -- mail.account_health: one row per account that was synced, with what an operator looks at first.
 -- key: account_id
--- reads: mail_staging.accounts, mail.sync_history, mail.messages, mail_staging.fetch_failures
+-- reads: mail_staging.accounts, mail.sync_history, mail.messages, mail_staging.fetch_failures, mail_staging.left_out_messages
 -- refresh: view
 -- column account_id: account.
 -- column account_group: group of the account (a team, a customer, a person), null without one.
 -- column status: state of the account, as of the last sync of any: active, paused, needs_reauth, parked, cooling_down, removed.
+-- column privacy: privacy tier of the account, as of the same moment: full, redacted, headers or hashed.
 -- column last_synced_at: when a state sync last landed changes.
 -- column last_full_sync_at: when ids and labels were last swept.
 -- column last_outcome: outcome of the last sync that changed or failed something.
@@ -13,7 +14,8 @@
 -- column units_7_days: quota units spent in the seven days up to the account's last sync.
 -- column message_count: messages in the warehouse, deleted ones left out.
 -- column messages_total: messages by Gmail's own count at the last sync.
--- column backlog_count: live messages whose content is not stored.
+-- column backlog_count: live messages whose content is not stored, those left out not counted.
+-- column left_out_count: live messages of which nothing is stored on purpose: sign-in mail, and mail of erased people.
 -- column failing_count: live messages whose content could not be fetched or parsed so far.
 -- column dead_letter_count: those of them that are parked, and tried once a week.
 with accounts as (
@@ -39,6 +41,11 @@ failures as (
     select *
     from mail_staging.fetch_failures
     where resolved_at is null
+),
+
+left_out as (
+    select *
+    from mail_staging.left_out_messages
 ),
 
 last_good as (
@@ -69,13 +76,17 @@ of_messages as (
     select
         messages.account_id,
         count(*) as message_count,
-        count(case when not messages.has_content then 1 end) as backlog_count,
+        count(case when not messages.has_content and left_out.message_id is null then 1 end) as backlog_count,
+        count(case when not messages.has_content and left_out.message_id is not null then 1 end) as left_out_count,
         count(failures.message_id) as failing_count,
         count(failures.parked_at) as dead_letter_count
     from messages
     left join failures
         on messages.account_id = failures.account_id
         and messages.message_id = failures.message_id
+    left join left_out
+        on messages.account_id = left_out.account_id
+        and messages.message_id = left_out.message_id
     group by messages.account_id
 )
 
@@ -83,6 +94,7 @@ select
     accounts.account_id,
     accounts.account_group,
     accounts.status,
+    accounts.privacy,
     accounts.last_synced_at,
     accounts.last_full_sync_at,
     of_runs.last_outcome,
@@ -92,6 +104,7 @@ select
     coalesce(of_messages.message_count, 0) as message_count,
     accounts.messages_total,
     coalesce(of_messages.backlog_count, 0) as backlog_count,
+    coalesce(of_messages.left_out_count, 0) as left_out_count,
     coalesce(of_messages.failing_count, 0) as failing_count,
     coalesce(of_messages.dead_letter_count, 0) as dead_letter_count
 from accounts

@@ -1,6 +1,6 @@
 -- mail.contacts: one row per address that wrote to a mailbox or was written to; its own address, drafts and deleted mail left out.
 -- key: account_id, address
--- reads: mail.recipients, mail_config.internal_domains
+-- reads: mail.recipients, mail_config.internal_domains, mail_config.hashed_domains
 -- refresh: incremental
 -- changes by: account_id, address
 -- changes from: mail.recipients (account_id, contact_address)
@@ -11,7 +11,7 @@
 -- column names: up to ten names seen beside the address, the most frequent first, separated by semicolons.
 -- column name_count: distinct names seen.
 -- column domain: part of the address after the last at sign.
--- column is_internal: whether the domain is the account's own (unless that is gmail.com or googlemail.com), or is in MAIL_INGEST_INTERNAL_DOMAINS.
+-- column is_internal: whether the domain is the account's own (unless that is gmail.com or googlemail.com), or is in MAIL_INGEST_INTERNAL_DOMAINS; hashed domains alike.
 -- column first_message_at: when the first message from or to the contact arrived.
 -- column last_message_at: when the last message from or to the contact arrived.
 -- column received_count: messages that the contact wrote and the owner did not send.
@@ -31,9 +31,19 @@ with recipients as (
     from mail.recipients
 ),
 
+hashed_domains as (
+    select *
+    from mail_config.hashed_domains
+),
+
 internal_domains as (
     select domain
     from mail_config.internal_domains
+    union
+    select hashed_domains.hashed_domain
+    from hashed_domains
+    inner join mail_config.internal_domains as internal
+        on hashed_domains.domain = internal.domain
 ),
 
 seen as (
@@ -88,8 +98,8 @@ select
     totals.domain,
     internal_domains.domain is not null
     or (
-        totals.domain = split_part(totals.account_id, '@', -1)
-        and totals.domain not in ('gmail.com', 'googlemail.com')
+        totals.domain in (split_part(totals.account_id, '@', -1), coalesce(own_domains.hashed_domain, ''))
+        and split_part(totals.account_id, '@', -1) not in ('gmail.com', 'googlemail.com')
     ) as is_internal,
     totals.first_message_at,
     totals.last_message_at,
@@ -101,3 +111,5 @@ left join named
     and totals.address = named.address
 left join internal_domains
     on totals.domain = internal_domains.domain
+left join hashed_domains as own_domains
+    on split_part(totals.account_id, '@', -1) = own_domains.domain

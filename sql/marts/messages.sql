@@ -37,6 +37,7 @@
 -- column category: Gmail's inbox category (personal, social, promotions, updates, forums), null without one.
 -- column has_attachments: whether the message has attachments; null until content is stored.
 -- column has_content: whether the content is stored.
+-- column privacy: privacy tier in whose form the content is stored, full where nothing was taken away; null until content is stored.
 -- column first_seen_at: when a sync first saw the message.
 -- column changed_at: when a sync last changed its thread, labels or deletion.
 with states as (
@@ -85,6 +86,7 @@ select
     end as category,
     contents.attachment_count > 0 as has_attachments,
     contents.message_id is not null as has_content,
+    case when contents.message_id is not null then coalesce(contents.privacy, 'full') end as privacy,
     states.first_seen_at,
     states.changed_at
 from states

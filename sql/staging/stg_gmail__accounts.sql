@@ -8,5 +8,6 @@ select
     last_full_sync_at,
     last_synced_at,
     status,
-    account_group
+    account_group,
+    privacy
 from gmail.accounts

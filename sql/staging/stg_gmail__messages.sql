@@ -17,5 +17,6 @@ select
     rfc822_message_id,
     in_reply_to,
     attachment_count,
+    privacy,
     _dlt_load_id as load_id
 from gmail.messages

@@ -26,10 +26,11 @@ class Audit:
 
     Drift in content: `wrong_content` has other columns or another hash than its bytes give (of those sampled);
     `lost_bytes` points into a pack that is missing or cannot be opened, or whose sampled bytes are damaged;
-    `without_state` is stored and belongs to no known message.
+    `without_state` is stored and belongs to no known message; `too_much` says more than the account's privacy allows.
 
     No drift: `pending` changed in the mailbox after the last sync, as its history tells; `undecided` differs where that
-    history is no longer had, so that nobody can tell. `left_out` says what was not looked at.
+    history is no longer had, so that nobody can tell. `left_out_messages` are those of which the account's privacy lets
+    nothing be stored. `left_out` says what was not looked at.
     """
 
     account_id: str
@@ -44,6 +45,7 @@ class Audit:
     wrong_content: int = 0
     lost_bytes: int = 0
     without_state: int = 0
+    too_much: int = 0
     pending: int = 0
     undecided: int = 0
     packs: int = 0
@@ -58,6 +60,7 @@ class Audit:
     cursor_expired: bool = False
     backlog: int = 0
     out_of_scope: int = 0
+    left_out_messages: int = 0
     unresolved_failures: int = 0
     dead_letters: int = 0
     units: int = 0
@@ -75,6 +78,7 @@ class Audit:
             + self.wrong_content
             + self.lost_bytes
             + self.without_state
+            + self.too_much
         )
 
     def as_json(self) -> dict[str, object]:
@@ -93,11 +97,12 @@ class Audit:
             "content": self.wrong_content,
             "lost bytes": self.lost_bytes,
             "content without state": self.without_state,
+            "more than privacy allows": self.too_much,
         }
         told = ", ".join(f"{what} {count}" for what, count in found.items())
         around = (
             f"changed since the last sync {self.pending}; backlog {self.backlog}, out of scope {self.out_of_scope}, "
-            f"failures {self.unresolved_failures}, dead letters {self.dead_letters}"
+            f"left out by privacy {self.left_out_messages}, failures {self.unresolved_failures}, dead letters {self.dead_letters}"
         )
         archive = (
             f"archive: {self.packs} packs, {self.packs_lost} of them lost, {self.archive_sampled} messages read; "

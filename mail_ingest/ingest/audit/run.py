@@ -12,8 +12,7 @@ from mail_ingest.ingest.audit.budget import Budget
 from mail_ingest.ingest.audit.contents import audit_at_gmail, audit_contents
 from mail_ingest.ingest.audit.report import Audit
 from mail_ingest.ingest.audit.states import StateAudit
-from mail_ingest.ingest.scope import account_horizon
-from mail_ingest.warehouse.queries import Scope
+from mail_ingest.ingest.privacy import private_labels
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine
@@ -39,7 +38,8 @@ def audit_account(engine: Engine, account: Account, options: AuditOptions) -> Au
     """
     audit = Audit(account.account_id)
     budget = Budget(engine.governor, account.account_id, options.max_units)
-    audit_contents(engine, audit, budget, options.archive_sample)
+    policy = engine.registry.policy(account)
+    audit_contents(engine, audit, budget, options.archive_sample, policy)
     client = engine.client(account)
     with engine.locks.hold(f"account:{account.account_id}"):
         cursor = engine.cursor(account)  # finishes a load that an earlier process left pending
@@ -60,7 +60,7 @@ def audit_account(engine: Engine, account: Account, options: AuditOptions) -> Au
                 budget,
                 cursor=cursor,
                 profile=profile,
-                labels=client.list_labels(),
+                labels=[private_labels(policy)(account.account_id, label) for label in client.list_labels()],
             )
             states.run(engine.governor.profile.costs["history.list"])
             audit.cursor_at_risk = profile.history_id != cursor.history_id
@@ -71,11 +71,12 @@ def audit_account(engine: Engine, account: Account, options: AuditOptions) -> Au
             audit.cursor_age_s = age.total_seconds()
             audit.cursor_at_risk = audit.cursor_at_risk and age > AT_RISK_AFTER
     if cursor is not None:
-        audit_at_gmail(engine, client, audit, budget, options.sample)
+        audit_at_gmail(engine, client, audit, budget, options.sample, policy)
     now = datetime.now(UTC)
-    backlog = engine.queries.count_backlog(account.account_id, Scope(since=account_horizon(account)), now)
+    backlog = engine.queries.count_backlog(account.account_id, engine.content_scope(account), now)
     audit.backlog, audit.out_of_scope = backlog.due + backlog.waiting, backlog.out_of_scope
     audit.unresolved_failures = engine.queries.unresolved_failures(account.account_id)
     audit.dead_letters = engine.queries.count_dead_letters(account.account_id)
+    audit.left_out_messages = engine.queries.count_left_out(account.account_id)
     audit.units, audit.left_out = budget.units, budget.left_out
     return audit

@@ -7,7 +7,7 @@ from mail_ingest.accounts.migrations import downgrade as downgrade
 from mail_ingest.accounts.tables import UtcDateTime
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0006"
 
 
 def upgrade() -> None:
