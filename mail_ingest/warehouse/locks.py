@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mail_ingest.errors import BusyError
+from mail_ingest.folders import make_private
 
 
 class Locks:
@@ -32,7 +33,7 @@ class Locks:
         Raises BusyError after `wait_s` seconds (default: the folder's).
         """
         wait_s = self.wait_s if wait_s is None else wait_s
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
         lock = FileLock(self._folder / _file_name(name), thread_local=False)
         try:
             lock.acquire(timeout=max(wait_s, 0), poll_interval=0.05)

@@ -16,6 +16,8 @@ from typing import Self
 
 import pyarrow as pa
 
+from mail_ingest.folders import make_private
+
 #: dlt looks at the schema of every table that it gets: few large ones are cheaper, and memory stays bounded by this.
 TABLE_BYTES = 8 * 1024 * 1024
 
@@ -24,7 +26,7 @@ class Spool:
     """Collects Arrow batches per table and hands them back in order."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         self._folder = Path(tempfile.mkdtemp(prefix="spool-", dir=folder))
         self._writers: dict[str, pa.ipc.RecordBatchFileWriter] = {}
         self.rows: dict[str, int] = {}
