@@ -1,4 +1,4 @@
-"""What people wrote, and what opens their mail, stays out of events and reprs, and no other host hears of it; `test_leaks` searches whole runs."""
+"""What people wrote, and what opens their mail, stays out of events and reprs, and no other host hears of it."""
 
 from __future__ import annotations
 
