@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo dev test test-long lint format bench guards clean setup
+.PHONY: demo dev test test-long lint format bench guards fuzz audit sbom clean setup
 .DEFAULT_GOAL := help
 
 help:
@@ -14,11 +14,15 @@ help:
 	@echo "make test-long  the long ones"
 	@echo "make lint       format, lint, types, layers"
 	@echo "make guards     takes out each guard in turn and names the test that misses it"
+	@echo "make fuzz       feeds the parser and the readers of answers with what breaks them; SECONDS=60 for each"
+	@echo "make audit      pins, licences and known vulnerabilities of all packages"
+	@echo "make sbom       a software bill of materials, sbom.json"
 	@echo "make bench      ratios against a hand-written floor"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]' || echo "NOT RUN: atheris has no wheel for this machine; make fuzz does without it"
 	@touch $(STAMP)
 
 setup: $(STAMP)
@@ -48,6 +52,15 @@ format: $(STAMP)
 
 guards: $(STAMP)
 	$(BIN)/python -m mail_ingest_tests.guards
+
+fuzz: $(STAMP)
+	$(BIN)/python -m mail_ingest_tests.fuzz --seconds $(or $(SECONDS),60)
+
+audit: $(STAMP)
+	$(BIN)/python -m mail_ingest_tests.supply_chain audit
+
+sbom: $(STAMP)
+	$(BIN)/python -m mail_ingest_tests.supply_chain sbom
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.pipeline

@@ -140,7 +140,8 @@ def _lines(labels: Sequence[str] | None) -> str | None:
 def account_id_of(address: str) -> str:
     """The key of an address: trimmed, in lower case. Raises ConfigError where it is no address."""
     account_id = address.strip().lower()
-    if not _ADDRESS.fullmatch(account_id) or len(account_id) > _LONGEST_ADDRESS:
+    # an address stands in logs and terminals, and what does not print may change what else they show
+    if not _ADDRESS.fullmatch(account_id) or not account_id.isprintable() or len(account_id) > _LONGEST_ADDRESS:
         raise ConfigError(
             f"{address!r} is no mail address; an account is named by its address, such as ada@example.com"
         )

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mail_ingest.errors import ConfigError
+from mail_ingest.folders import make_private
 
 SCHEMA_VERSION = "0007"
 _MIGRATION_LOCK = 0x6D61696C  # any fixed number; it names the advisory lock
@@ -62,10 +63,10 @@ def _parse(url: str) -> URL:
 
 def _open_sqlite(url: URL) -> Engine:
     path = Path(url.database or "").absolute()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     path.chmod(0o600)
-    engine = create_engine(url)
+    engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: object, _: ConnectionPoolEntry) -> None:
@@ -98,7 +99,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _open_postgres(url: URL) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
+    return create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=2, max_overflow=8)
 
 
 def _version(engine: Engine) -> str | None:

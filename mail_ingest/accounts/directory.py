@@ -14,6 +14,8 @@ from mail_ingest.settings import DIRECTORY_URL
 
 DIRECTORY_SCOPE = "https://www.googleapis.com/auth/admin.directory.user.readonly"
 _PAGE_SIZE = 500
+#: Pages of people: ten million, more than any Workspace has.
+MOST_PAGES = 20_000
 _FIELDS = "nextPageToken,users(primaryEmail,suspended,archived,isMailboxSetup,orgUnitPath)"
 _RETRIES = 2
 
@@ -45,12 +47,20 @@ def list_people(
         request = api.users().list(**whose, maxResults=_PAGE_SIZE, fields=_FIELDS)
         while request is not None:
             answer = execute(request, what, retries=_RETRIES)
-            yield [_person(user) for user in answer.get("users", [])]
+            yield people_of(answer, what)
             token = str(answer.get("nextPageToken", ""))
-            if token in tokens:
+            if token in tokens or len(tokens) >= MOST_PAGES:
                 raise ServerError(f"the list of the people of {where} does not come to an end; try again later")
             tokens.add(token)
             request = api.users().list_next(request, answer)
+
+
+def people_of(answer: Mapping[str, Any], what: str) -> list[Person]:
+    """The people on one page. Raises ServerError where that is not what it holds."""
+    users = answer.get("users") or []
+    if not isinstance(users, list) or not all(isinstance(user, Mapping) for user in users):
+        raise ServerError(f"{what}: an answer of another kind; try again later", reason="noAnswer")
+    return [_person(user) for user in users]
 
 
 def _person(user: Mapping[str, Any]) -> Person:

@@ -61,7 +61,7 @@ def asking(what: str) -> Iterator[None]:
         if error.retryable:
             raise ServerError(f"{what}: the token server failed; try again later", reason="tokenServer") from None
         raise ConfigError(f"{what}: no token for it ({oauth_code(error) or 'an answer of another kind'})") from None
-    except (GoogleAuthError, httplib2.HttpLib2Error, OSError, Error, ValueError) as error:
+    except (GoogleAuthError, httplib2.HttpLib2Error, OSError, Error, ValueError, RecursionError) as error:
         raise ServerError(f"{what}: no answer ({type(error).__name__}); try again later", reason="noAnswer") from None
 
 
@@ -89,6 +89,6 @@ def _reason(content: bytes) -> str:
         error = json.loads(content)["error"]
         inner = error.get("errors") or [{}]
         word = inner[0].get("reason") or error.get("status") or ""
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return ""
     return word if isinstance(word, str) and is_word(word) else ""

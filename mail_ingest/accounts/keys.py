@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from mail_ingest.accounts.references import KEPT_S, References, is_reference
 from mail_ingest.errors import ConfigError
+from mail_ingest.folders import make_private
 
 _ASK_AGAIN_S = 5.0
 """How soon a reference may be read again for values that none of the keys opens: other processes may know a newer one."""
@@ -119,7 +120,7 @@ class KeyFile:
             os.close(folder)
 
     def _draft(self, texts: Sequence[str]) -> Path:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.path.parent)
         handle, draft = tempfile.mkstemp(dir=self.path.parent, prefix=".key-")  # mode 0600
         with os.fdopen(handle, "w") as file:
             file.write("".join(f"{text}\n" for text in texts))

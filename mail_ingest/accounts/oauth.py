@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import threading
 from datetime import UTC
 from typing import Any
@@ -58,7 +59,8 @@ def refresh(google: Any, account_id: str, kind: CredentialKind) -> float:
         google.refresh(send)
     except RefreshError as error:
         raise _refused(error, account_id, kind) from None
-    except (GoogleAuthError, TypeError, ValueError, LookupError) as error:  # the latter when the answer is no JSON
+    except (GoogleAuthError, TypeError, ValueError, LookupError, RecursionError, AttributeError) as error:
+        # the latter ones when the answer is no JSON, or other JSON than a token
         raise ServerError(
             f"no token for {account_id}: the token server did not answer ({type(error).__name__})",
             account_id=account_id,
@@ -152,6 +154,9 @@ def _connections() -> Any:
     """Connections to token servers, shared by all accounts."""
     import google.auth.transport.urllib3
     import urllib3
+
+    # at DEBUG it logs what it sends, and knows of a service account's signed assertion as little as of a passphrase
+    logging.getLogger("google.auth.transport.urllib3").setLevel(logging.INFO)
 
     pools = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=_TIMEOUT_S))
     return google.auth.transport.urllib3.Request(pools)  # type: ignore[no-untyped-call]

@@ -44,6 +44,7 @@ from mail_ingest.accounts.tables import access_tokens, accounts, deployment
 from mail_ingest.accounts.tokens import TokenSource, token_source
 from mail_ingest.accounts.waiting import after_failure, fresh_start
 from mail_ingest.errors import ConfigError
+from mail_ingest.folders import guard
 from mail_ingest.privacy import Policy, Tier
 from mail_ingest.settings import Settings
 
@@ -412,6 +413,7 @@ class Registry:
     def _reading(self) -> Engine:
         with self._lock:
             if self._engine is None:
+                guard(self._settings.home)
                 self._engine = open_database(self._settings.control, self._settings.env)
             return self._engine
 

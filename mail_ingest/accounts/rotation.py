@@ -18,6 +18,7 @@ from mail_ingest.accounts.keys import key_id, key_of, new_key
 from mail_ingest.accounts.sealing import Purpose, Sealer
 from mail_ingest.accounts.tables import access_tokens, accounts, deployment, erasure_secrets, hash_secrets
 from mail_ingest.errors import ConfigError
+from mail_ingest.folders import make_private
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def rotate(engine: Engine, sealer: Sealer) -> Rotation:
         resealed, unopened = _reseal(engine, sealer)
         first = key_id(sealer.keys.all()[0])
         return Rotation(first, False, resealed, unopened, (), keys_in_use(engine))
-    file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(file.path.parent)
     with FileLock(f"{file.path}.lock", mode=0o600):
         resealed, unopened = _reseal(engine, sealer) if file.read() else (0, ())
         # what a rotation that died had left to do, if there was one: its key is new enough

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 from rich.console import Console
@@ -18,6 +19,9 @@ from mail_ingest.errors import ConfigError
 from mail_ingest.warehouse.reading import Answer
 
 TABLE_ROWS = 200
+#: What spreadsheets take for the beginning of a formula, or strip in front of one
+#: (https://owasp.org/www-community/attacks/CSV_Injection).
+_FORMULA = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
 _CELL_CHARACTERS = 120
 
 
@@ -27,7 +31,9 @@ def write_table(answer: Answer, target: IO[bytes]) -> None:
     text = io.StringIO()
     # a pipe has no width: lines that were folded at 80 columns could not be searched
     width = Console().width if target.isatty() else _CELL_CHARACTERS * max(1, len(answer.schema)) + 100
-    Console(file=text, highlight=False, markup=False, width=width).print(make_table(answer.schema.names, shown))
+    Console(file=text, highlight=False, markup=False, emoji=False, width=width).print(
+        make_table(answer.schema.names, shown)
+    )
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     left_out = answer.row_count - len(shown)
     if left_out:
@@ -37,13 +43,26 @@ def write_table(answer: Answer, target: IO[bytes]) -> None:
     target.write(("\n".join(lines) + "\n").encode())
 
 
-def write_csv(answer: Answer, target: IO[bytes]) -> None:
-    """RFC 4180 with a header; nulls are empty, empty texts are quoted. Lists and structures are JSON."""
+def write_csv(answer: Answer, target: IO[bytes], *, disarm: bool = False) -> int:
+    """RFC 4180 with a header; nulls are empty, empty texts are quoted. Lists and structures are JSON.
+
+    Gives how many texts a spreadsheet would take for formulas: anybody may write a subject that is one. With `disarm` these
+    get an apostrophe in front, and are texts to it; without, values are exact.
+    """
     schema = pa.schema([pa.field(field.name, _csv_type(field.type)) for field in answer.schema])
-    with pa.csv.CSVWriter(target, schema) as writer:
+    names = pa.array(schema.names, pa.string())
+    formulas = _count(_FORMULA, names)
+    written = pa.schema(list(zip(_disarmed(names).to_pylist(), schema.types, strict=True))) if disarm else schema
+    with pa.csv.CSVWriter(target, written) as writer:
         for batch in answer.batches():
             columns = [_for_csv(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+            texts = [number for number, column in enumerate(columns) if pa.types.is_string(column.type)]
+            formulas += sum(_count(_FORMULA, columns[number]) for number in texts)
+            if disarm:
+                for number in texts:
+                    columns[number] = _disarmed(columns[number])
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=written))
+    return formulas
 
 
 def write_json(answer: Answer, target: IO[bytes]) -> None:
@@ -67,7 +86,6 @@ def write_parquet(answer: Answer, target: IO[bytes]) -> None:
 
 WRITERS: dict[str, Callable[[Answer, IO[bytes]], None]] = {
     "table": write_table,
-    "csv": write_csv,
     "json": write_json,
     "parquet": write_parquet,
 }
@@ -104,6 +122,14 @@ def _for_csv(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if column.type == kind:
         return column
     return pa.array([None if value is None else _text(value) for value in column.to_pylist()], pa.string())
+
+
+def _count(pattern: str, texts: pa.Array) -> int:
+    return pc.sum(pc.match_substring_regex(texts, pattern)).as_py() or 0
+
+
+def _disarmed(texts: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(texts, f"({_FORMULA})", r"'\1")
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,9 @@
-"""How the command line speaks: one JSON document on standard output, or words; logs and progress on standard error."""
+"""How the command line speaks: one JSON document on standard output, or words; logs and progress on standard error.
+
+Whatever is said may hold what strangers wrote (labels, Gmail's words, values of a query). Nothing that does not print is
+passed on: no escape moves the terminal's cursor, opens a link, or turns the reading direction round, and no text begins a
+line of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,6 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -28,21 +32,23 @@ def print_json(document: object) -> None:
 
 
 def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    """One line on standard output."""
+    sys.stdout.write(printable(text) + "\n")
 
 
 def fail(text: str) -> None:
     """One sentence on standard error."""
-    sys.stderr.write(f"mail-ingest: {text}\n")
+    sys.stderr.write(f"mail-ingest: {printable(text)}\n")
 
 
 def make_table(columns: list[str], rows: list[list[str]]) -> Table:
     """Plain aligned columns. Values are shown as text, whatever control characters they hold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # a pivot makes names of columns from data
+        table.add_column(printable(column), overflow="fold")
     for row in rows:
-        table.add_row(*(_printable(value) for value in row))
+        table.add_row(*(printable(value) for value in row))
     return table
 
 
@@ -50,11 +56,22 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """Prints plain aligned columns."""
     # a pipe has no width: lines that were folded at 80 columns could not be searched
     width = None if sys.stdout.isatty() else 500
-    Console(highlight=False, markup=False, width=width).print(make_table(columns, rows))
+    Console(highlight=False, markup=False, emoji=False, width=width).print(make_table(columns, rows))
 
 
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
+def printable(text: str) -> str:
+    """The text on one line: a space for each line break and tab, `?` for everything else that does not print."""
+    if text.isprintable():
+        return text
+    shown = (" " if character in "\n\r\t" else character for character in text)
+    return "".join(character if character.isprintable() else "?" for character in shown)
+
+
+class _TextLines(logging.Formatter):
+    """A record a line; lines that follow within a record (a stack) are indented, so that no text can pass for a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(printable(line) for line in super().format(record).split("\n"))
 
 
 class _JsonLines(logging.Formatter):
@@ -65,15 +82,14 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        return orjson.dumps(fields).decode()
+        # escapes all that is not ASCII, and so what does not print
+        return json.dumps(fields)
 
 
 def configure_logging(style: str) -> None:
     """Log lines of mail_ingest on standard error, as text or as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JsonLines() if style == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    )
+    handler.setFormatter(_JsonLines() if style == "json" else _TextLines("%(asctime)s %(levelname)s %(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -92,7 +108,7 @@ class ProgressReport:
     def __enter__(self) -> Self:
         if self._live:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),

@@ -27,6 +27,13 @@ def query(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write instead of standard output.")
     ] = None,
+    spreadsheet: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet",
+            help="With --format csv: texts that a spreadsheet would run as formulas get an apostrophe in front.",
+        ),
+    ] = False,
     wait: Wait = 60.0,
 ) -> None:
     """Answers one SQL statement, read-only: on the tables of the schema mail, while syncs run.
@@ -38,16 +45,27 @@ def query(
         raise ConfigError(f"--format is {form!r}; it takes table, csv, json or parquet")
     if form == "parquet" and output is None:
         raise ConfigError("--format parquet needs --output FILE; Parquet is not for terminals and pipes")
+    if spreadsheet and form != "csv":
+        raise ConfigError(f"--spreadsheet is for --format csv, and the format is {form}")
     if sql == "-":
         sql = sys.stdin.read()
-    from mail_ingest.cli.formats import WRITERS
+    from mail_ingest.cli.formats import WRITERS, write_csv
     from mail_ingest.warehouse.reading import ask
 
     settings = load_settings()
     with ask(settings, sql, wait_s=wait) as answer:
         tell_of_holding(settings, answer.held_s, "query")
+        formulas = 0
         with _opened(output) as target:
-            WRITERS[form](answer, target)
+            if form == "csv":
+                formulas = write_csv(answer, target, disarm=spreadsheet)
+            else:
+                WRITERS[form](answer, target)
+        if formulas and not spreadsheet:
+            fail(
+                f"{formulas:,} texts begin like formulas (=, +, -, @), which mail may be written for: a spreadsheet might run "
+                "them; --spreadsheet writes them so that none does"
+            )
 
 
 def tell_of_holding(settings: Settings, held_s: float, what: str) -> None:

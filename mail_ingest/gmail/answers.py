@@ -16,7 +16,14 @@ from typing import Any
 import pybase64
 
 from mail_ingest.gmail import contract
-from mail_ingest.gmail.contract import PAGE_SIZE, ChangedAnswerFieldError, Fields, MalformedAnswerError, Notice
+from mail_ingest.gmail.contract import (
+    LONGEST_PAGE_TOKEN,
+    PAGE_SIZE,
+    ChangedAnswerFieldError,
+    Fields,
+    MalformedAnswerError,
+    Notice,
+)
 from mail_ingest.gmail.models import (
     ChangeKind,
     HistoryChange,
@@ -42,7 +49,7 @@ def profile(answer: object, notice: Notice) -> Profile:
     fields = contract.PROFILE
     doc = fields.check(answer, notice)
     return Profile(
-        email_address=fields.text(doc, "emailAddress"),
+        email_address=fields.identifier(doc, "emailAddress"),
         messages_total=fields.optional_count(doc, "messagesTotal"),
         threads_total=fields.optional_count(doc, "threadsTotal"),
         history_id=fields.integer(doc, "historyId"),
@@ -90,8 +97,8 @@ def message_state(answer: object, notice: Notice, message_id: str) -> MessageSta
         raise fields.changed(doc, "labelIds")
     return MessageState(
         message_id=message_id,
-        thread_id=fields.text(doc, "threadId"),
-        label_ids=frozenset(fields.texts(doc, "labelIds")),
+        thread_id=fields.identifier(doc, "threadId"),
+        label_ids=frozenset(fields.identifiers(doc, "labelIds")),
         history_id=fields.optional_integer(doc, "historyId"),
         internal_date_ms=fields.optional_integer(doc, "internalDate"),
         size_estimate=fields.optional_integer(doc, "sizeEstimate"),
@@ -107,8 +114,8 @@ def raw_message(answer: object, notice: Notice, message_id: str) -> RawMessage:
         raise fields.changed(doc, "raw", "empty string")
     return RawMessage(
         message_id=message_id,
-        thread_id=fields.text(doc, "threadId"),
-        label_ids=frozenset(fields.texts(doc, "labelIds")),
+        thread_id=fields.identifier(doc, "threadId"),
+        label_ids=frozenset(fields.identifiers(doc, "labelIds")),
         history_id=fields.optional_integer(doc, "historyId"),
         internal_date_ms=fields.integer(doc, "internalDate"),
         size_estimate=len(raw) if size_estimate is None else size_estimate,
@@ -152,7 +159,7 @@ def _label(answer: object, fields: Fields, color_fields: Fields, notice: Notice)
     color = doc.get("color")
     color = color_fields.check(color, notice) if type(color) is dict else {}
     return Label(
-        label_id=fields.text(doc, "id"),
+        label_id=fields.identifier(doc, "id"),
         name=fields.text(doc, "name"),
         type=fields.optional_text(doc, "type"),
         message_list_visibility=fields.optional_text(doc, "messageListVisibility"),
@@ -168,7 +175,7 @@ def _label(answer: object, fields: Fields, color_fields: Fields, notice: Notice)
 
 def _ref(item: object, notice: Notice) -> MessageRef:
     doc = contract.REF.check(item, notice)
-    return MessageRef(contract.REF.text(doc, "id"), contract.REF.text(doc, "threadId"))
+    return MessageRef(contract.REF.identifier(doc, "id"), contract.REF.identifier(doc, "threadId"))
 
 
 def _listed(fields: Fields, doc: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -180,7 +187,10 @@ def _listed(fields: Fields, doc: dict[str, Any], name: str) -> list[dict[str, An
 def _next_page(fields: Fields, doc: dict[str, Any], count: int) -> str | None:
     """The token of the next page. A page that is full and has none may be the last one, or have it by another name."""
     if doc.get("nextPageToken") is not None:
-        return fields.text(doc, "nextPageToken") or None
+        token = fields.text(doc, "nextPageToken")
+        if len(token) > LONGEST_PAGE_TOKEN:
+            raise fields.changed(doc, "nextPageToken", "longer string")
+        return token or None
     unknown = fields.stands_in(doc, str)
     if any("page" in name.lower() or "token" in name.lower() for name in unknown) or (unknown and count >= PAGE_SIZE):
         raise fields.changed(doc, "nextPageToken")
@@ -209,7 +219,7 @@ def _history_record(item: dict[str, Any], notice: Notice) -> HistoryRecord:
 
 
 def _mentioned(message: object, notice: Notice) -> str:
-    return contract.MENTIONED.text(contract.MENTIONED.check(message, notice), "id")
+    return contract.MENTIONED.identifier(contract.MENTIONED.check(message, notice), "id")
 
 
 def _changes(
@@ -222,7 +232,7 @@ def _changes(
         if type(change.get("message")) is not dict:
             raise fields.changed(change, "message")
         message = message_fields.check(change["message"], notice)
-        message_id = message_fields.text(message, "id")
+        message_id = message_fields.identifier(message, "id")
         label_ids = _label_ids(message_fields, message, notice)
         changed_label_ids = None
         if kind in ("labelAdded", "labelRemoved"):
@@ -232,16 +242,21 @@ def _changes(
         yield HistoryChange(
             kind=kind,
             message_id=message_id,
-            thread_id=message_fields.optional_text(message, "threadId") or "",
+            thread_id=_thread_id(message_fields, message),
             label_ids=None if label_ids is None else frozenset(label_ids),
             changed_label_ids=changed_label_ids or (),
         )
 
 
+def _thread_id(fields: Fields, doc: dict[str, Any]) -> str:
+    """Empty where the record does not tell it."""
+    return fields.identifier(doc, "threadId") if fields.optional_text(doc, "threadId") else ""
+
+
 def _label_ids(fields: Fields, doc: dict[str, Any], notice: Notice) -> tuple[str, ...] | None:
     """Labels in a record, None where it has none that can be read: the message itself tells them as well."""
     try:
-        return None if doc.get("labelIds") is None else fields.texts(doc, "labelIds")
+        return None if doc.get("labelIds") is None else fields.identifiers(doc, "labelIds")
     except ChangedAnswerFieldError as error:
         notice((str(error),))
         return None

@@ -37,6 +37,10 @@ T = TypeVar("T")
 MALFORMED = "malformedAnswer"
 """`reason` of a ServerError about an answer that came, with status 200, and could not be read."""
 
+LARGEST_PAGE = 64_000_000
+"""Bytes above which an answer is given up that is no message: a full page of history has less than a tenth of it."""
+
+_HOLDS_MAIL = ("messages.get",)
 _CHANGED = "changedAnswer"
 
 _FAR_S = 120.0
@@ -132,7 +136,8 @@ class Caller:
         self, call: Call, request: Request, read: Callable[[object, Notice], T], token: str, admit: Admit | None
     ) -> T | Refusal:
         """One request sent: its answer, or why there is none."""
-        exchange = Exchange(self._transport, self._url, token, self._clock, admit)
+        largest = None if call.method in _HOLDS_MAIL else LARGEST_PAGE
+        exchange = Exchange(self._transport, self._url, token, self._clock, admit, largest)
         with self._in_flight.slot() as mark:
             self._governor.acquire(self._account_id, call.method)
             try:

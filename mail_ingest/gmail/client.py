@@ -26,6 +26,9 @@ Page = TypeVar("Page", IdPage, HistoryPage)
 EMPTY_PAGES_IN_A_ROW = 100
 """Pages without content but with a next one have been seen one after the other; so many are no accident."""
 
+MOST_PAGES = 200_000
+"""Pages of one listing: a hundred million messages, more than any mailbox holds."""
+
 _WAITING_BYTES = 32_000_000
 
 
@@ -177,9 +180,13 @@ class GmailClient:
         return self._caller.run(call, request, read, admit, patience)
 
     def _pages(self, fetch: Callable[..., Page]) -> Iterator[Page]:
-        """Follows page tokens; raises ServerError where they lead in a circle or on and on through nothing."""
+        """Follows page tokens; raises ServerError where they lead in a circle, or on and on through nothing new.
+
+        A token may be new and its page an old one: a page counts as empty where it begins and ends as one before it did.
+        Memory: two hashes a page.
+        """
         token: str | None = None
-        seen: set[str] = set()
+        seen: set[int] = set()
         empty = 0
         started_over = False
         while True:
@@ -195,15 +202,16 @@ class GmailClient:
             token = page.next_page_token
             if token is None:
                 return
-            filled = page.refs if isinstance(page, IdPage) else page.records
-            empty = 0 if filled else empty + 1
-            if token in seen or empty >= EMPTY_PAGES_IN_A_ROW:
+            items = page.refs if isinstance(page, IdPage) else page.records
+            content = hash((items[0], items[-1], len(items))) if items else 0
+            empty = empty + 1 if not items or content in seen else 0
+            if hash(token) in seen or empty >= EMPTY_PAGES_IN_A_ROW or len(seen) >= 2 * MOST_PAGES:
                 raise ServerError(
                     f"paging for {self.account_id} does not come to an end; try again later",
                     account_id=self.account_id,
                     reason="endlessPages",
                 )
-            seen.add(token)
+            seen.update((content, hash(token)))
 
     @property
     def _service(self) -> Service:

@@ -10,12 +10,14 @@ import re
 import select
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 
 from httptools import HttpParserError, HttpResponseParser
 
 _READ_BYTES = 256_000
-#: No server of Google's sends a tenth of it; without a bound a broken one could fill the memory.
+#: No server of Google's sends a tenth of it; without a bound a broken one could fill the memory. It holds for what comes
+#: before the body, and again for what comes between its pieces and after it (chunk extensions, trailers).
 _LARGEST_HEAD = 256_000
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _CONTROL_BUT_SPACE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -82,18 +84,30 @@ class Answer:
 class Connection:
     """A socket to one host, and nothing but one exchange at a time on it."""
 
-    def __init__(self, opened: socket.socket, host: str) -> None:
+    def __init__(self, opened: socket.socket, host: str, exchange_timeout_s: float) -> None:
         self._socket = opened
         self._host = host
+        self._exchange_timeout_s = exchange_timeout_s
+        self._ends_at = 0.0
         self._poll = select.poll()
         self._poll.register(opened, select.POLLIN)
         self._buffer = memoryview(bytearray(_READ_BYTES))
 
     @classmethod
     def open(
-        cls, host: str, port: int, *, tls: ssl.SSLContext | None, connect_timeout_s: float, read_timeout_s: float
+        cls,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        exchange_timeout_s: float,
     ) -> Connection:
-        """Connects, over TLS where a context is given. Raises OSError."""
+        """Connects, over TLS where a context is given. Raises OSError.
+
+        `read_timeout_s` bounds the wait for the next bytes, `exchange_timeout_s` a whole exchange.
+        """
         opened = socket.create_connection((host, port), connect_timeout_s)
         try:
             # requests are one write each: waiting to join them with later ones would only delay them
@@ -105,7 +119,7 @@ class Connection:
             opened.close()
             raise
         name = f"[{host}]" if ":" in host else host
-        return cls(opened, name if port == (443 if tls else 80) else f"{name}:{port}")
+        return cls(opened, name if port == (443 if tls else 80) else f"{name}:{port}", exchange_timeout_s)
 
     @property
     def has_news(self) -> bool:
@@ -121,6 +135,7 @@ class Connection:
         Raises DroppedError where nothing came back, CutOffError, OSError, HttpParserError.
         """
         answer = Answer()
+        self._ends_at = time.monotonic() + self._exchange_timeout_s
         try:
             self._socket.sendall(_request(method, target, self._host, headers, body))
             received = self._receive(answer)
@@ -139,17 +154,26 @@ class Connection:
 
     def pieces(self, answer: Answer) -> Iterator[bytes]:
         """The body of the answer as it comes, in pieces of at most 256 KB. Raises CutOffError, OSError, HttpParserError."""
+        between = 0
         while True:
             pieces, answer.pieces = answer.pieces, []
             yield from pieces
             if answer.is_complete:
                 return
-            if not answer.pieces and not self._receive(answer):
+            between = 0 if pieces else between
+            if between > _LARGEST_HEAD:
+                raise HttpParserError("the answer goes on without a body")
+            received = self._receive(answer)
+            between += received
+            if not received:
                 if answer.ends_with_connection:
                     return
                 raise CutOffError
 
     def _receive(self, answer: Answer) -> int:
+        if time.monotonic() > self._ends_at:
+            # a server that sends a byte now and then never lets the socket's own timeout end
+            raise TimeoutError
         size = self._socket.recv_into(self._buffer)
         if size:
             answer.feed(self._buffer[:size])

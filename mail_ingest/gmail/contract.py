@@ -24,6 +24,12 @@ OBJECTS = "list of objects"
 PAGE_SIZE = 500
 """The most ids or history records that Gmail puts on a page; a page costs the same whatever its size."""
 
+LONGEST_ID = 320
+"""Characters of an id or a mailbox's address. Gmail's ids have 16 hexadecimal digits, those of labels some dozens."""
+
+LONGEST_PAGE_TOKEN = 4_000
+"""Characters of a page token, which has to fit into an address."""
+
 MOST_FINDINGS = 20
 """Lines that one object, one client and one sync keep at most: a map with ids for names must not fill the memory."""
 
@@ -88,16 +94,30 @@ class Fields:
         return value
 
     def are_plain(self, docs: Sequence[dict[str, Any]]) -> bool:
-        """Whether these are objects of strings alone, none with an unknown field: a whole page at a time."""
-        return self._types.keys() >= set().union(*docs) and {str} >= set(
-            map(type, chain.from_iterable(map(dict.values, docs)))
-        )
+        """Whether these are objects of ids alone, none with an unknown field: a whole page at a time."""
+        values = list(chain.from_iterable(map(dict.values, docs)))
+        return self._types.keys() >= set().union(*docs) and {str} >= set(map(type, values)) and are_identifiers(values)
 
     def text(self, doc: dict[str, Any], name: str) -> str:
         value = doc.get(name)
         if type(value) is not str:
             raise self.changed(doc, name)
         return value
+
+    def identifier(self, doc: dict[str, Any], name: str) -> str:
+        """An id: opaque, but never empty, endless or with characters that do not print, which no table, log and terminal
+        has to put up with."""
+        value = self.text(doc, name)
+        if not is_identifier(value):
+            raise self.changed(doc, name, "other string")
+        return value
+
+    def identifiers(self, doc: dict[str, Any], name: str) -> tuple[str, ...]:
+        """Several ids, none where the field is absent."""
+        values = self.texts(doc, name)
+        if not all(map(is_identifier, values)):
+            raise self.changed(doc, name, "list of other strings")
+        return values
 
     def optional_text(self, doc: dict[str, Any], name: str) -> str | None:
         """None also for another kind: what is only shown stops nothing."""
@@ -171,6 +191,15 @@ class Fields:
         if name not in doc:
             return f"{self.path}.{name}: missing"
         return f"{self.path}.{name}: {found or _found(doc[name], self.kinds[name])} instead of {self.kinds[name]}"
+
+
+def is_identifier(value: str) -> bool:
+    """Whether a string may be an id of Gmail's."""
+    return 0 < len(value) <= LONGEST_ID and value.isprintable()
+
+
+def are_identifiers(values: Sequence[str]) -> bool:
+    return all(values) and max(map(len, values), default=0) <= LONGEST_ID and "".join(values).isprintable()
 
 
 def _found(value: object, expected: str) -> str:

@@ -30,12 +30,14 @@ class Exchange:
         token: str,
         clock: Callable[[], float],
         admit: Admit | None = None,
+        largest: int | None = None,
     ) -> None:
         self._transport = transport
         self._root = f"{url}/gmail/v1/users/me/"
         self._token = token
         self._clock = clock
         self._admit = admit
+        self._largest = largest
         self.wire_bytes = 0
 
     def request(self, uri: str, method: str, body: str | None, headers: dict[str, str]) -> tuple[Response, bytes]:
@@ -46,7 +48,7 @@ class Exchange:
                 f"refused to send {method} {uri.partition('?')[0]}: only reads under {self._root} may leave"
             )
         authorized = {**headers, "authorization": f"Bearer {self._token}"}
-        response, content = self._transport.request(uri, method, body, authorized, self._admit)
+        response, content = self._transport.request(uri, method, body, authorized, self._admit, self._largest)
         self.wire_bytes = response.wire_bytes
         if not 200 <= response.status < 300:
             raise RefusedError(classify(response.status, response, content, now=self._clock()))

@@ -57,6 +57,13 @@ _NO_SCOPE = {"insufficientPermissions"}
 _RETRY_AFTER = re.compile(r"retry after (\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_WORD = re.compile(r"\w+", re.ASCII)
+_LONGEST_REASON = 60
+_LONGEST_TEXT = 2_000
+_DIGITS = re.compile(r"[0-9]{1,15}")
+
+LONGEST_WAIT_S = 90_000.0
+"""No limit of Gmail's lasts longer than a day; a later time that it names is some mistake, and would stop an account."""
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Refusal:
@@ -107,9 +114,10 @@ def _error(body: bytes) -> dict[str, Any]:
 
 
 def _reason(error: dict[str, Any]) -> str:
+    """Gmail's word for it; empty where it is no word, and so might be anything."""
     first = next((item for item in _dicts(error.get("errors"))), {})
     reason = first.get("reason")
-    return reason if isinstance(reason, str) else ""
+    return reason if isinstance(reason, str) and _WORD.fullmatch(reason) and len(reason) <= _LONGEST_REASON else ""
 
 
 def _message(error: dict[str, Any]) -> str:
@@ -130,26 +138,30 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _retry_at(text: str, headers: Mapping[str, str], now: float) -> float | None:
-    match = _RETRY_AFTER.search(text)
-    if match:
-        try:
-            return datetime.fromisoformat(match[1]).timestamp()
-        except ValueError:
-            return None
+    """When Gmail wants to be asked again, in epoch seconds, at most `LONGEST_WAIT_S` from now; None where it says nothing
+    that can be understood."""
     header = headers.get("retry-after", "").strip()
-    if header.isdigit():
-        return now + int(header)
+    match = _RETRY_AFTER.search(text)
     try:
-        return parsedate_to_datetime(header).timestamp() if header else None
-    except ValueError:
+        if match:
+            named = datetime.fromisoformat(match[1]).timestamp()
+        elif _DIGITS.fullmatch(header):
+            named = now + float(header)
+        elif header:
+            named = parsedate_to_datetime(header).timestamp()
+        else:
+            return None
+    except (ValueError, OverflowError, TypeError, OSError):
         return None
+    return min(named, now + LONGEST_WAIT_S)
 
 
 def _number(value: str | None) -> float | None:
-    return float(value) if value is not None and value.isdigit() else None
+    return float(value) if value is not None and _DIGITS.fullmatch(value) else None
 
 
 def _showable(text: str, status: int) -> str:
-    """Without addresses, and without what a 400 quotes from the request."""
-    shown = _ADDRESS.sub("<address>", text)
+    """One line of characters that print, without addresses, and without what a 400 quotes from the request."""
+    line = "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+    shown = _ADDRESS.sub("<address>", line)
     return (_QUOTED.sub("'...'", shown) if status == 400 else shown)[:200]

@@ -23,6 +23,8 @@ SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
 SOME_ID = "message-id-goes-here"
 """Stands for the id in a request that is made once and copied. Letters that no escaping changes, unlike any address."""
 USER_AGENT = f"mail-ingest/{__version__}"
+MOST_VALUES = 2_000_000
+"""Values that an answer may hold. A page has some thousands; decoded, two characters may take a hundred bytes."""
 
 
 class Http(Protocol):
@@ -151,7 +153,14 @@ class _Model:
         )
 
     def response(self, _: object, content: bytes) -> object:
-        try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError:
-            raise MalformedAnswerError("not JSON, or cut off") from None
+        return decoded(content)
+
+
+def decoded(content: bytes) -> object:
+    """The JSON of an answer. Raises MalformedAnswerError where it is none, or more than Gmail has to say."""
+    if content.count(b",") > MOST_VALUES:
+        raise MalformedAnswerError("more values than Gmail has to say")
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise MalformedAnswerError("not JSON, or cut off") from None

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -21,9 +21,11 @@ from mail_ingest.gmail.connection import Connection, CutOffError, DroppedError
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+EXCHANGE_TIMEOUT_S = 1_800.0
+"""Seconds after which an exchange is given up even if bytes still come: the largest message takes so long at 1 Mbit/s."""
 
 SMALL_BODY = 1_000_000
-"""Bytes up to which a body is read without asking."""
+"""Bytes up to which a body is read without asking. No more than that is read of a refusal, nor inflated at a time."""
 
 LARGEST_BODY = 512_000_000
 """Bytes above which a body is given up. A Gmail message has at most 150 MB
@@ -78,12 +80,14 @@ class Transport:
         max_connections: int = 64,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        exchange_timeout_s: float = EXCHANGE_TIMEOUT_S,
         largest_body: int = LARGEST_BODY,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._max_connections = max_connections
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._exchange_timeout_s = exchange_timeout_s
         self._largest_body = largest_body
         self._tls = tls
         self._lock = threading.Lock()
@@ -96,20 +100,23 @@ class Transport:
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
         admit: Admit | None = None,
+        largest: int | None = None,
     ) -> tuple[Response, bytes]:
         """One exchange, whatever its status. Raises NetworkError, whose text holds no header and no body.
 
+        `largest`: bytes of the body, inflated, above which this one is given up; the transport's own without it.
         A kept connection that the server has dropped meanwhile is replaced once, without counting as a failure.
         """
         origin, path = _split(uri)
+        bound = self._largest_body if largest is None else min(largest, self._largest_body)
         connection = self._kept(origin)
         if connection is not None:
             try:
-                return self._exchange(origin, connection, method, path, body, headers, admit)
+                return self._exchange(origin, connection, method, path, body, headers, admit, bound)
             except DroppedError:
                 pass
         try:
-            return self._exchange(origin, self._opened(origin), method, path, body, headers, admit)
+            return self._exchange(origin, self._opened(origin), method, path, body, headers, admit, bound)
         except DroppedError:
             raise NetworkError("the connection was closed without an answer") from None
 
@@ -130,13 +137,17 @@ class Transport:
         body: str | None,
         headers: Mapping[str, str] | None,
         admit: Admit | None,
+        largest: int,
     ) -> tuple[Response, bytes]:
         keep = False
         try:
             answer = connection.ask(method, path, headers or {}, body)
             response = Response(answer.status, answer.headers)
-            content = _body(connection.pieces(answer), response, admit, self._largest_body)
-            keep = answer.keeps_connection
+            if 200 <= answer.status < 300:
+                content = _body(connection.pieces(answer), response, admit, largest)
+            else:
+                content = _refusal(connection.pieces(answer), response)
+            keep = answer.is_complete and answer.keeps_connection
             return response, content
         except (OSError, CutOffError, HttpParserError, _TooLargeError, zlib.error) as error:
             raise NetworkError(_described(error)) from None
@@ -156,6 +167,7 @@ class Transport:
                 tls=self._tls_context() if is_https else None,
                 connect_timeout_s=self._connect_timeout_s,
                 read_timeout_s=self._read_timeout_s,
+                exchange_timeout_s=self._exchange_timeout_s,
             )
         except OSError as error:
             raise NetworkError(_described(error), permanent=isinstance(error, ssl.SSLCertVerificationError)) from None
@@ -196,19 +208,27 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def _body(pieces: Iterable[bytes], response: Response, admit: Admit | None, largest: int) -> bytes:
-    """The body, decompressed. `admit` is asked once it proves to be large."""
+    """The body, decompressed. `admit` is asked once it proves to be large, before more of it is read or inflated."""
     content = _Content(is_gzip=response.get("content-encoding") == "gzip", largest=largest)
     for piece in pieces:
         response.wire_bytes += len(piece)
-        content.add(piece)
-        if content.size > SMALL_BODY and admit is not None:
-            admit()
-            admit = None
+        for _ in content.add(piece):
+            if content.size > SMALL_BODY and admit is not None:
+                admit()
+                admit = None
     return content.whole()
 
 
+def _refusal(pieces: Iterable[bytes], response: Response) -> bytes:
+    """What an unsuccessful answer says; as good as nothing where it is not the few lines that Gmail has for it."""
+    try:
+        return _body(pieces, response, None, SMALL_BODY)
+    except _TooLargeError:
+        return b""
+
+
 class _Content:
-    """Puts a body together from what comes over the wire."""
+    """Puts a body together from what comes over the wire. What one piece inflates to is taken in steps of `SMALL_BODY`."""
 
     def __init__(self, *, is_gzip: bool, largest: int) -> None:
         self._inflate = zlib.decompressobj(wbits=_GZIP) if is_gzip else None
@@ -216,17 +236,27 @@ class _Content:
         self._pieces: list[bytes] = []
         self.size = 0
 
-    def add(self, chunk: bytes) -> None:
-        piece = chunk if self._inflate is None else self._inflate.decompress(chunk, self._largest + 1 - self.size)
-        self._pieces.append(piece)
-        self.size += len(piece)
-        if self.size > self._largest:
-            raise _TooLargeError
+    def add(self, chunk: bytes) -> Iterator[None]:
+        """Takes a piece in, a step whenever the iterator is asked for the next one."""
+        if self._inflate is None:
+            self._take(chunk)
+            yield
+            return
+        while chunk:
+            self._take(self._inflate.decompress(chunk, SMALL_BODY))
+            yield
+            chunk = self._inflate.unconsumed_tail
 
     def whole(self) -> bytes:
         if self._inflate is not None and self._pieces and not self._inflate.eof:
             raise CutOffError
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def _take(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self.size += len(piece)
+        if self.size > self._largest:
+            raise _TooLargeError
 
 
 class _TooLargeError(Exception):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ import zstandard
 from fsspec.implementations.local import LocalFileSystem
 
 from mail_ingest.errors import ConfigError, WarehouseError
+from mail_ingest.folders import make_private
 from mail_ingest.gmail.models import RawMessage
 
 SCHEMA = pa.schema(
@@ -45,6 +47,8 @@ SCHEMA = pa.schema(
 #: A row group closes at this many messages or compressed bytes: the bound of a pack's memory, and of a single read.
 GROUP_MESSAGES = 250
 GROUP_BYTES = 8 * 1024 * 1024
+#: Bytes of one message; what Gmail hands out has less than a third of it (see `gmail.transport`).
+LARGEST_MESSAGE = 512_000_000
 
 _threads = threading.local()
 
@@ -81,7 +85,11 @@ class PackWriter:
         self._temporary = f"{self._final}.part"
         self._rows: list[tuple[object, ...]] = []
         self._row_bytes = 0
-        filesystem.makedirs(self._final.rsplit("/", 1)[0], exist_ok=True)
+        folder = self._final.rsplit("/", 1)[0]
+        if isinstance(filesystem, LocalFileSystem):
+            make_private(Path(folder))
+        else:
+            filesystem.makedirs(folder, exist_ok=True)
         self._file = filesystem.open(self._temporary, "wb")
         self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="none", use_dictionary=["account_id"])
 
@@ -177,7 +185,7 @@ class RawArchive:
 
     def set_aside(self, path: str) -> None:
         """Renames a pack that cannot be read, so that it is kept for a person and no longer tried."""
-        self._filesystem.mv(f"{self._root}/{path}", f"{self._root}/{path}.damaged")
+        self._filesystem.mv(self._at(path), f"{self._at(path)}.damaged")
 
     def erase(self, account_id: str) -> int:
         """Deletes all files of an account, damaged and half-written ones included; how many. The caller holds its content
@@ -246,12 +254,18 @@ class RawArchive:
         found = self._filesystem.find(f"{self._root}/{_folder(account_id)}")
         return [str(path)[len(self._root) + 1 :] for path in found]
 
+    def _at(self, path: str) -> str:
+        """Where a pack lies. Paths are read from the warehouse as well, and must not lead out of the archive."""
+        if path.startswith("/") or ".." in path.split("/"):
+            raise DamagedPackError(path, "no path within the archive")
+        return f"{self._root}/{path}"
+
     def read_pack(self, path: str) -> Iterator[ArchivedMessage]:
         """The messages of a pack in order, one row group in memory at a time.
 
         Raises DamagedPackError, or FileNotFoundError. Whether the bytes are the right ones is the caller's to ask.
         """
-        with _damage_told(path), self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+        with _damage_told(path), self._filesystem.open(self._at(path), "rb") as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 for row in parquet.read_row_group(group).to_pylist():
@@ -259,13 +273,13 @@ class RawArchive:
 
     def message_ids(self, path: str) -> list[str]:
         """The ids of a pack's messages, in order. Raises as `read_pack`."""
-        with _damage_told(path), self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+        with _damage_told(path), self._filesystem.open(self._at(path), "rb") as file:
             ids: list[str] = pq.ParquetFile(file).read(columns=["message_id"]).column(0).to_pylist()
             return ids
 
     def read_message(self, path: str, message_id: str) -> ArchivedMessage | None:
         """One message out of a pack, None where the pack does not hold it. Raises as `read_pack`."""
-        with _damage_told(path), self._filesystem.open(f"{self._root}/{path}", "rb") as file:
+        with _damage_told(path), self._filesystem.open(self._at(path), "rb") as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 ids = parquet.read_row_group(group, columns=["message_id"]).column(0).to_pylist()
@@ -291,7 +305,7 @@ def _text(value: str) -> str:
 
 
 def _message(row: dict[str, Any]) -> ArchivedMessage:
-    raw = zstandard.ZstdDecompressor().decompress(row["raw_zstd"])
+    raw = _decompressed(row["raw_zstd"])
     return ArchivedMessage(
         RawMessage(
             message_id=row["message_id"],
@@ -305,6 +319,13 @@ def _message(row: dict[str, Any]) -> ArchivedMessage:
         ),
         row["sha256"],
     )
+
+
+def _decompressed(frame: bytes) -> bytes:
+    """The bytes in a frame. Raises ZstdError for one that claims to hold more than any message, whoever put it there."""
+    if zstandard.frame_content_size(frame) > LARGEST_MESSAGE:
+        raise zstandard.ZstdError("larger than a message can be")
+    return zstandard.ZstdDecompressor().decompress(frame, max_output_size=LARGEST_MESSAGE)
 
 
 def _compressor() -> zstandard.ZstdCompressor:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mail_ingest.errors import BusyError, WarehouseError
+from mail_ingest.folders import make_private
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Prepare, Warehouse
 from mail_ingest.warehouse.deployment import claim
@@ -184,12 +185,17 @@ class DuckDBWarehouse(Warehouse):
         deadline = time.monotonic() + self._locks.wait_s
         while True:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_private(self.path.parent)
+                is_new = not self.path.exists()
                 config: dict[str, str | bool | int | float | list[str]] = {
                     **DUCKDB_CONFIG,
                     "temp_directory": str(self.path.with_suffix(".tmp")),
                 }
                 connection = duckdb.connect(str(self.path), config=config)
+                if is_new:
+                    self.path.chmod(
+                        0o600
+                    )  # for readers of a group's, people may open it later; it stays as they leave it
                 connection.execute("set TimeZone = 'UTC'")
                 return connection
             except (duckdb.Error, OSError) as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mail_ingest.errors import BusyError
+from mail_ingest.folders import make_private
 
 #: Seconds between two tries to get a lock.
 POLL_S = 0.05
@@ -40,7 +41,7 @@ class Locks:
         Raises BusyError after `wait_s` seconds (default: the folder's).
         """
         wait_s = self.wait_s if wait_s is None else wait_s
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
         lock = FileLock(self._folder / _file_name(name), thread_local=False)
         deadline = time.monotonic() + wait_s
         while not lock.is_locked:

@@ -8,7 +8,6 @@ pipelines on one staging dataset lose rows without an error (dlt issue 4297). A 
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mail_ingest.errors import MailIngestError, WarehouseError
+from mail_ingest.folders import make_private
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Connection, Warehouse
+from mail_ingest.warehouse.loader_log import keep_mail_out
 from mail_ingest.warehouse.locks import Locks
 from mail_ingest.warehouse.unfinished import remove_early_events, remove_unfinished
 from mail_ingest.warehouse.working_folder import mend_working_folder
@@ -168,6 +169,7 @@ class Pipelines:
             destination = self._warehouse.destination(f"%s_staging_{name}")
             # a folder per warehouse: what was pending for, or known of, another file must not reach this one
             folder = self._folder / self._warehouse.identity()
+            make_private(folder)
             mend_working_folder(folder / name)
             with self._warehouse.alone_at_first(DATASET):
                 yield dlt.pipeline(
@@ -252,13 +254,6 @@ def _load_error(name: str, error: BaseException) -> MailIngestError:
     )
 
 
-class _HintDifferences(logging.Filter):
-    """Drops dlt's notice that `json` columns arrive as Arrow strings, which is on purpose."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "column hints were different" not in str(record.msg)
-
-
 def _resolved_traces() -> Any:
     from dlt.common.configuration.utils import get_resolved_traces
 
@@ -286,6 +281,6 @@ def _import_dlt() -> Any:
         dlt.config["data_writer.compression"] = "none"
         dlt.config["enable_runtime_trace"] = False
         dlt.config["load.workers"] = 1
-        logging.getLogger("dlt").addFilter(_HintDifferences())
+        keep_mail_out()
         _dlt_module = dlt
     return _dlt_module

@@ -18,6 +18,8 @@ from typing import Self
 
 import pyarrow as pa
 
+from mail_ingest.folders import make_private
+
 #: dlt looks at the schema of every table that it gets: few large ones are cheaper, and memory stays bounded by this.
 TABLE_BYTES = 8 * 1024 * 1024
 _OWNER = "owner"
@@ -27,7 +29,7 @@ class Spool:
     """Collects Arrow batches per table and hands them back in order."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         made = Path(tempfile.mkdtemp(prefix=".spool-", dir=folder))
         # held as long as the process lives, so that others can tell what a dead one has left
         self._owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)

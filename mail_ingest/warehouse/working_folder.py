@@ -11,6 +11,8 @@ import re
 import shutil
 from pathlib import Path
 
+from mail_ingest.folders import make_private
+
 #: What dlt calls a file until it is written and may replace the one before it. It takes one among schemas for a schema.
 _UNFINISHED_FILE = re.compile(r"[0-9a-f]{16}|.+\.part")
 
@@ -43,7 +45,7 @@ def _save_schema(of_package: Path, schemas: Path) -> None:
     With the one from before it, a table that the package is the first to fill could not be normalized.
     """
     name = json.loads(of_package.read_bytes())["name"]
-    schemas.mkdir(parents=True, exist_ok=True)
+    make_private(schemas)
     temporary = schemas / f"{name}.schema.json.part"
     shutil.copyfile(of_package, temporary)
     temporary.replace(schemas / f"{name}.schema.json")
