@@ -240,7 +240,7 @@ def _kind(text: str, start: int, stop: int, announced: bool) -> str | None:
         return ACCOUNT
     if 4 <= len(digits) <= 8 and _is_short(number) and _is_code(text, start, stop, before, after, announced):
         return CODE
-    if len(digits) >= 6 and is_phone(number, digits, has_word=_has_phone_word(near, before)):
+    if len(digits) >= 6 and is_phone(number, digits, has_word=_has_phone_word(before)):
         return PHONE
     return None
 
@@ -286,8 +286,9 @@ def _is_account(near: list[str], before: str) -> bool:
     return not before.isascii() and any(part in before[-20:] for part in words.ACCOUNT_PARTS)
 
 
-def _has_phone_word(near: list[str], before: str) -> bool:
-    if any(word in words.PHONE_WORDS for word in near[-3:]):
+def _has_phone_word(before: str) -> bool:
+    paragraph = before.rsplit("\n\n", 1)[-1]
+    if any(word in words.PHONE_WORDS for word in _WORD.findall(paragraph)[-3:]):
         return True
     return not before.isascii() and any(part in before[-12:] for part in words.PHONE_PARTS)
 
