@@ -37,7 +37,9 @@ _MIXED_CODE = re.compile(
     r"|(?<![A-Za-z0-9\-])(?=[A-Z]{0,9}[0-9])(?=[0-9]{0,9}[A-Z])[A-Z0-9]{5,10}(?![A-Za-z0-9\-])"
 )
 _TOKEN_IN_LINK = re.compile(
-    r"(?<=[?&;])(?:[\w.\-]{0,20}(?:code|token|otp|pin|key|ticket|secret|sig(?:nature)?|hash|oob\w{0,8}|jwt|nonce|state|auth))=",
+    r"(?<=[?&;])(?:(?:access|auth|verif|confirm|reset|login|sign_?in|sms|id|refresh|security|activation|csrf|magic|one_?time"
+    r"|user|session|api|invite|password|pwd|email)[\w.]{0,12}[_\-.]?)?(?:code|token|otp|pin|key|ticket|secret|sig|signature"
+    r"|hash|jwt|oobcode)=",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(r"[^\s&\"'<>\[\]#;]{4,4096}+[^\s&\"'<>\[\]#;]*+")
@@ -50,6 +52,8 @@ _SEPARATORS = re.compile(r"[^0-9]+")
 
 _HASHED_ADDRESS = re.compile(r"\b(?:[a-z2-7]{24}@)?[a-z2-7]{24}\.hashed\b")
 
+#: Chinese, Japanese and Korean letters begin here.
+_FIRST_WITHOUT_SPACES = "\u2e80"
 _BEFORE, _AFTER = 70, 45
 
 
@@ -232,11 +236,11 @@ def _kind(text: str, start: int, stop: int, announced: bool) -> str | None:
     before = text[max(0, start - _BEFORE) : start].lower()
     after = text[stop : stop + _AFTER].lower()
     near = _WORD.findall(before)
-    if 5 <= len(digits) <= 20 and _is_account(near, before):
+    if len(digits) >= 5 and not _is_amount(text, start, stop) and _is_account(near, before):
         return ACCOUNT
     if 4 <= len(digits) <= 8 and _is_short(number) and _is_code(text, start, stop, before, after, announced):
         return CODE
-    if len(digits) >= 6 and is_phone(number, digits, has_word=_has_phone_word(near, before)):
+    if len(digits) >= 6 and is_phone(number, digits, has_word=_has_phone_word(before)):
         return PHONE
     return None
 
@@ -250,13 +254,20 @@ def _is_inside_word(text: str, start: int, stop: int) -> bool:
     """Whether the digits are a piece of a word, a path or a decimal number."""
     left = text[start - 1] if start else " "
     right = text[stop] if stop < len(text) else " "
+    if left == ":" and start > 1 and text[start - 2].isdigit():
+        return True  # a time of day, or the address of a machine
     return (
-        left.isalnum()
+        _is_of_word(left)
         or left in "_=/\\@"
-        or right.isalpha()
+        or _is_of_word(right)
         or right in "_=@"
         or (right == "/" and text[stop + 1 : stop + 2].isalpha())
     )
+
+
+def _is_of_word(char: str) -> bool:
+    """Whether a character makes one word with a number beside it; where words have no spaces between them, it does not."""
+    return char.isalnum() and char < _FIRST_WITHOUT_SPACES
 
 
 def _is_amount(text: str, start: int, stop: int) -> bool:
@@ -269,14 +280,15 @@ def _is_amount(text: str, start: int, stop: int) -> bool:
 
 
 def _is_account(near: list[str], before: str) -> bool:
-    last = near[-5:]
+    last = near[-4:]
     if any(word in words.ACCOUNT_WORDS for word in last):
         return not any(word in words.NOT_ACCOUNT_WORDS for word in last)
     return not before.isascii() and any(part in before[-20:] for part in words.ACCOUNT_PARTS)
 
 
-def _has_phone_word(near: list[str], before: str) -> bool:
-    if any(word in words.PHONE_WORDS for word in near[-3:]):
+def _has_phone_word(before: str) -> bool:
+    paragraph = before.rsplit("\n\n", 1)[-1]
+    if any(word in words.PHONE_WORDS for word in _WORD.findall(paragraph)[-3:]):
         return True
     return not before.isascii() and any(part in before[-12:] for part in words.PHONE_PARTS)
 
@@ -306,6 +318,8 @@ def _speaks_of_code(text: str) -> bool:
     low = text.lower()
     found = _WORD.findall(low)
     if not low.isascii() and any(part in low for part in words.CODE_PARTS):
+        return True
+    if any(word in words.PASSWORD_WORDS for word in found[-2:]):
         return True
     for place, word in enumerate(found):
         if word in words.CODE_WORDS:

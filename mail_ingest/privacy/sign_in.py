@@ -65,8 +65,17 @@ _RESETS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+#: In the first lines of a short mail with a link: what machines write to who has asked for it.
+_ASKED_FOR = re.compile(
+    r"\b(?:reset|change|recover|restore)\s+your\s+(?:\S+\s+){0,2}pass(?:word|code)\b|\bpassword\s+reset\s+(?:link|request)"
+    r"|\b(?:ihr|dein)\s+(?:passwort|kennwort)\s+zurück|\bréinitialiser\s+votre\s+mot\s+de\s+passe"
+    r"|\b(?:restablecer|cambiar)\s+(?:su|tu)\s+contraseña|\b(?:redefinir|alterar)\s+(?:a\s+)?sua\s+senha"
+    r"|\breimpostare\s+la\s+(?:tua\s+)?password|\bwachtwoord\s+opnieuw\s+in|\bсбросить\s+пароль|重置密码|パスワードを?再設定",
+    re.IGNORECASE,
+)
 _A_CODE = re.compile(
-    r"(?<![\w.,/$€£\-])(?:[A-Z]-)?(?:\d{4,8}|\d{3}[ \-]\d{3}|[A-Z0-9]{6,8}(?<=\d)[A-Z0-9]?)(?![\w/%]|[.,]\d)|\[code\]"
+    r"(?<![\w.,/$€£\-])(?:[A-Z]-)?(?:[0-9]{4,8}|[0-9]{3}[ \-][0-9]{3}|(?=[A-Z]{0,7}[0-9])[A-Z0-9]{6,8})"
+    r"(?![\w/%]|[.,][0-9]|\s+lines\b)|\[code\]|(?<=[\u2e80-\uffff])[0-9]{4,8}"
 )
 _A_LINK = re.compile(r"https?://")
 
@@ -86,12 +95,12 @@ def sign_in_reason(
     if len(text) > _LONGEST_TEXT:
         return None
     beginning = text[:_LOOKED_AT]
-    if _CODES.search(subject):
+    if _CODES.search(subject) and (_A_CODE.search(f"{subject}\n{beginning}") or _A_LINK.search(beginning)):
         return SIGN_IN
     if _RESETS.search(subject):
         return PASSWORD_RESET
     if _CODES.search(beginning) and _A_CODE.search(beginning):
         return SIGN_IN
-    if _RESETS.search(beginning) and _A_LINK.search(beginning) and len(text) <= _LOOKED_AT:
+    if _ASKED_FOR.search(beginning) and _A_LINK.search(beginning) and len(text) <= _LOOKED_AT:
         return PASSWORD_RESET
     return None

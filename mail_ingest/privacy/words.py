@@ -24,9 +24,9 @@ PHONE_WORDS = _words(
 )
 ACCOUNT_WORDS = _words(
     """
-    account acct acc accountnumber a/c iban bic swift routing aba sortcode sort ssn itin passport konto kontonr
+    account acct accountnumber iban bic swift routing aba sortcode ssn itin passport konto kontonr
     kontonummer ktonr kto bankkonto bankleitzahl blz depot steuernummer sozialversicherungsnummer compte rib
-    cuenta cuentas ccc cbu clabe dni nif conto cc codicefiscale conta agência rekening rekeningnummer bsn konta
+    cuenta cuentas cbu clabe dni nif conto codicefiscale conta agência rekening rekeningnummer bsn konta
     rachunek rachunku pesel kontonumro tili tilinumero henkilötunnus personnummer cpr účet účtu hesap счет счёт
     счета рахунок λογαριασμός λογαριασμού card cards kreditkarte kreditkartennummer kartennummer carte tarjeta
     carta cartão kaart karta karty kort kortti kart карта карты κάρτα
@@ -35,7 +35,8 @@ ACCOUNT_WORDS = _words(
 #: Beside `account` and the like, what makes a number not one of an account.
 NOT_ACCOUNT_WORDS = _words(
     """
-    order bestellung commande pedido ordine invoice rechnung facture factura ticket case
+    order sd memory sim graphics video sound image bestellung commande pedido ordine invoice rechnung facture factura ticket
+    case
     """
 )
 
@@ -46,8 +47,14 @@ CODE_WORDS = _words(
     sicherheitscode bestätigungscode verifizierungscode anmeldecode zugangscode freischaltcode aktivierungscode
     prüfcode verificatiecode beveiligingscode bevestigingscode inlogcode toegangscode verifieringskod
     säkerhetskod engångskod bekræftelseskode sikkerhedskode engangskode bekreftelseskode sikkerhetskode
-    vahvistuskoodi turvakoodi kertakoodi doğrulama password passwd passwort kennwort mdp contraseña clave senha
-    wachtwoord hasło lösenord adgangskode passord salasana heslo parola şifre пароль
+    vahvistuskoodi turvakoodi kertakoodi doğrulama
+    """
+)
+#: Stand for a code right behind them.
+PASSWORD_WORDS = _words(
+    """
+    password passwd passwort kennwort mdp contraseña clave senha wachtwoord hasło lösenord adgangskode passord salasana heslo
+    parola şifre пароль
     """
 )
 #: Stand for a code beside one of the words below.
