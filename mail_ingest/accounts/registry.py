@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import of_another_deployment, open_database
-from mail_ingest.accounts.erasures import Erasures
+from mail_ingest.accounts.erasures import Erasures, forget_account
 from mail_ingest.accounts.hash_secret import HashSecret
 from mail_ingest.accounts.references import References
 from mail_ingest.accounts.requests import Requests, end_requests, forget_requests
@@ -266,6 +266,7 @@ class Registry:
             connection.execute(
                 update(accounts).where(is_this).values(state_reason=ERASED, account_group=None, **_UNMEASURED)
             )
+            forget_account(connection, account_id)
 
     def pause(self, address: str, reason: str = "") -> None:
         """Leaves the account out of syncs until it is resumed."""

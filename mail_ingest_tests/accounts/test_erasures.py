@@ -95,6 +95,25 @@ def test_a_rewriting_is_marked_until_its_receipt_is_kept(open_registry: Callable
     assert erasures.receipts() == [{"receipt_id": "r1", "found": {}}]
 
 
+def test_an_account_that_is_forgotten_takes_its_marks_along(open_registry: Callable[..., Registry]) -> None:
+    registry = open_registry()
+    registry.add("ada@example.com", token_env("T"))
+    registry.erasures.keep_out(JANE, "ada@example.com")
+    registry.erasures.begin("contact", ["ada@example.com", "bob@example.com"], "hash")
+    own = registry.erasures.begin("account", ["ada@example.com"])
+    registry.remove("ada@example.com")
+
+    registry.forget("ada@example.com")
+
+    left = [(mark.account_id, mark.kind) for mark in registry.erasures.unfinished()]
+    assert sorted(left) == [("ada@example.com", "account"), ("bob@example.com", "contact")]
+    assert registry.erasures.kept_out("ada@example.com") is None
+    registry.erasures.finish(own, "account", {"receipt_id": "r1"})
+    stored: list[bytes] = []
+    registry.erasures.rows(stored.append)
+    assert not any(b"ada@" in row for row in stored)
+
+
 def test_deleted_rows_leave_no_bytes_in_the_file(tmp_path: Path) -> None:
     registry = Registry(load_settings({"MAIL_INGEST_HOME": str(tmp_path)}))
     for number in range(200):
