@@ -41,7 +41,9 @@ def test_the_settings_are_valid_and_do_what_they_say(instance: dg.DagsterInstanc
     pools = instance.get_concurrency_config().pool_config
     assert queue is not None
     assert queue.max_concurrent_runs == 4
-    assert queue.tag_concurrency_limits == [{"key": TURN_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+    assert {"key": TURN_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1} in queue.tag_concurrency_limits
+    [backfills] = [limit for limit in queue.tag_concurrency_limits if limit["key"] == "dagster/backfill"]
+    assert backfills["limit"] < queue.max_concurrent_runs, "backfills would take every place of the syncs"
     assert TURN_TAG in build_definitions().resolve_job_def("sync").tags
     assert (pools.default_pool_limit, pools.pool_granularity) == (1, PoolGranularity.OP)
     assert instance.run_monitoring_enabled
