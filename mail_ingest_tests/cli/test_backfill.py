@@ -39,7 +39,7 @@ def test_a_range_is_priced_bought_and_priced_again(registered: Run, box: Mailbox
     assert bought["runs"][0]["contents_stored"] == 5
     assert bought["runs"][0]["outcome"] == "partial"
     assert bought["total"]["stored"] == 5
-    newest = [each for each in bought["partitions"] if each["known"]][0]
+    newest = next(each for each in bought["partitions"] if each["known"])
     assert newest["stored"] > 0, "the newest comes first"
 
     done = registered("backfill", *RANGE, ADDRESS)
