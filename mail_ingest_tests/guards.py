@@ -53,10 +53,7 @@ GUARDS = (
         "mail_ingest/ingest/engine.py",
         "None if options.partitions and _is_own_limit(failure) else run.resume_at",
         "run.resume_at",
-        (
-            "ingest/test_backfill.py::"
-            "test_a_backfill_that_has_spent_its_share_of_the_day_leaves_the_account_to_its_syncs",
-        ),
+        ("ingest/test_backfill.py::test_a_spent_share_of_the_day_leaves_the_account_to_its_syncs",),
     ),
     Guard(
         "a control database is brought forward by its own deployment alone",
@@ -70,10 +67,7 @@ GUARDS = (
         "mail_ingest/ingest/erasure.py",
         "    engine.registry.check_deployment()\n",
         "",
-        (
-            "cli/test_deployments.py::"
-            "test_an_account_that_was_removed_with_its_data_kept_is_not_erased_by_another_deployment",
-        ),
+        ("cli/test_deployments.py::test_a_removed_account_is_not_erased_by_another_deployment",),
     ),
     Guard(
         "a shared token of other credentials is not used",
@@ -188,8 +182,8 @@ GUARDS = (
     Guard(
         "credentials of another mailbox are noticed",
         "mail_ingest/ingest/state.py",
-        "if profile.email_address.lower() != self._account_id:",
-        "if not profile.email_address:",
+        "    if profile.email_address.lower() != account_id:",
+        "    if not profile.email_address:",
         ("cli/test_cli.py::test_a_token_of_another_mailbox_reads_and_writes_nothing",),
     ),
     Guard(
@@ -209,7 +203,7 @@ GUARDS = (
     Guard(
         "one buyer of an account's content",
         "mail_ingest/ingest/content.py",
-        'with self._locks.hold(f"content:{self._account_id}"):\n            if self._attempted == 0:',
+        'with self._locks.hold_in_turn(f"content:{self._account_id}", wait_s=wait_s):\n            if self._attempted == 0:',
         "if self._locks:\n            if self._attempted == 0:",
         ("cli/test_cli.py::test_state_lands_although_content_is_held_elsewhere",),
     ),
