@@ -1,7 +1,5 @@
 """What backfills would cost, shown in Dagster: with every partition of the messages, run or not, and as one table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 
