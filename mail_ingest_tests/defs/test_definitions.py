@@ -274,3 +274,42 @@ def test_schedules_and_sensors_start_by_themselves_in_production_only(
     graph = definitions.resolve_asset_graph()
     assert not any(graph.get(key).automation_condition for key in graph.get_all_asset_keys())
     assert not any(graph.get(key).automation_condition for key in graph.asset_check_keys)
+
+
+def test_a_wrong_setting_is_named_when_definitions_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_INGEST_GMAIL_URL", "gmail.example")
+
+    with pytest.raises(ConfigError, match=r"MAIL_INGEST_GMAIL_URL is 'gmail.example'; it takes an http or https URL"):
+        build_definitions()
+
+
+def test_definitions_load_in_an_empty_environment_and_leave_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "from mail_ingest.definitions import defs; print(len(list(defs().resolve_asset_graph().get_all_asset_keys())))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error:::mail_ingest", "-c", code],
+        env={"PYTHONPATH": str(PROJECT), "PATH": os.defpath},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(sum(map(len, GROUPS.values())))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dg_finds_nothing_wrong_with_the_project() -> None:
+    run = subprocess.run(
+        [Path(sys.executable).with_name("dg"), "check", "defs"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "All definitions loaded successfully" in run.stdout + run.stderr
