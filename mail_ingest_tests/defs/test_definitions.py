@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import dagster as dg
 import pytest
 
 from mail_ingest.definitions import build_definitions
+from mail_ingest.errors import ConfigError
 from mail_ingest.warehouse.marts import load_relations
 
 PROJECT = Path(__file__).parents[2]
