@@ -92,6 +92,41 @@ GUARDS = (
         ("ingest/test_erased_people.py::test_files_hold_values_side_by_side_and_in_pieces",),
     ),
     Guard(
+        "a message that the neighbour's listing has filed is bought with its own month",
+        "mail_ingest/ingest/engine.py",
+        "Scope(partitions=options.partitions, filed_elsewhere=elsewhere)",
+        "Scope(partitions=options.partitions)",
+        ("ingest/test_backfill.py::test_a_message_that_the_neighbour_has_listed_first_is_bought_with_its_own_month",),
+    ),
+    Guard(
+        "who waits for an account's content is next",
+        "mail_ingest/warehouse/locks.py",
+        'with self.hold(f"next:{name}", wait_s=wait_s):',
+        "with ExitStack():",
+        ("crashes/test_backfills.py::test_a_sync_beside_a_backfill_waits_for_one_package_at_most",),
+    ),
+    Guard(
+        "a backfill leaves the rest of the day to the account's syncs",
+        "mail_ingest/ingest/engine.py",
+        "None if options.partitions and _is_own_limit(failure) else run.resume_at",
+        "run.resume_at",
+        ("ingest/test_backfill.py::test_a_spent_share_of_the_day_leaves_the_account_to_its_syncs",),
+    ),
+    Guard(
+        "a control database is brought forward by its own deployment alone",
+        "mail_ingest/accounts/database.py",
+        "if version is not None and env is not None:",
+        "if version is None and env is not None:",
+        ("cli/test_deployments.py::test_an_older_control_database_is_brought_forward_by_its_own_deployment_alone",),
+    ),
+    Guard(
+        "another deployment erases nothing",
+        "mail_ingest/ingest/erasure.py",
+        "    engine.registry.check_deployment()\n",
+        "",
+        ("cli/test_deployments.py::test_a_removed_account_is_not_erased_by_another_deployment",),
+    ),
+    Guard(
         "a shared token of other credentials is not used",
         "mail_ingest/accounts/shared_tokens.py",
         'if content["origin"] != origin:',
@@ -204,8 +239,8 @@ GUARDS = (
     Guard(
         "credentials of another mailbox are noticed",
         "mail_ingest/ingest/state.py",
-        "if profile.email_address.lower() != self._account_id:",
-        "if not profile.email_address:",
+        "    if profile.email_address.lower() != account_id:",
+        "    if not profile.email_address:",
         ("cli/test_cli.py::test_a_token_of_another_mailbox_reads_and_writes_nothing",),
     ),
     Guard(
@@ -225,7 +260,7 @@ GUARDS = (
     Guard(
         "one buyer of an account's content",
         "mail_ingest/ingest/content.py",
-        'with self._locks.hold(f"content:{self._account_id}"):\n            if self._attempted == 0:',
+        'with self._locks.hold_in_turn(f"content:{self._account_id}", wait_s=wait_s):\n            if self._attempted == 0:',
         "if self._locks:\n            if self._attempted == 0:",
         ("cli/test_cli.py::test_state_lands_although_content_is_held_elsewhere",),
     ),

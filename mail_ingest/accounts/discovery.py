@@ -98,6 +98,9 @@ def discover(registry: Registry, plan: Plan, settings: Settings, *, is_dry_run: 
     """
     account_id_of(plan.admin)
     group_of(plan.account_group)
+    if not is_dry_run:
+        # otherwise every person would be refused one by one, and the command end well
+        registry.check_deployment()
     return _Discovery(registry, plan, is_dry_run).run(_opened(plan.credential, settings), settings.directory_url)
 
 

@@ -1,7 +1,5 @@
 """What backfills would cost, shown in Dagster: with every partition of the messages, run or not, and as one table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -68,8 +66,8 @@ def estimate_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         name="estimate_backfill",
         description=(
-            "Shows what a backfill of content would cost: on each partition of gmail/messages, as its latest observation, and "
-            "as a table on the asset. Costs no quota."
+            "Shows what a backfill of content would cost, among the events of gmail/messages: an observation for each partition "
+            "that holds messages, and one with a table of all. Costs no quota."
         ),
         executor_def=dg.in_process_executor,
     )

@@ -135,9 +135,8 @@ def landing_assets(settings: Settings, retry_policy: dg.RetryPolicy) -> list[dg.
                     yield dg.AssetMaterialization(key, metadata=metadata)
             left = partition_backlog(engine, runs, partitions)
             reached = _reached(engine, runs, partitions, left)
-            accounts = [
-                account for account in engine.registry.list() if account.account_id in {r.account_id for r in runs}
-            ]
+            asked = {run.account_id for run in runs}
+            accounts = [account for account in engine.registry.list() if account.account_id in asked]
             prices = estimate_backfill(engine, accounts, partitions).partitions
             about = {partition: price_metadata(price) for partition, price in prices.items()}
             if reached == partitions:

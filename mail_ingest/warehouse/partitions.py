@@ -12,7 +12,7 @@ from mail_ingest.warehouse.queries import Scope
 
 #: When Gmail accepted a message, by the milliseconds that lead its id.
 _ARRIVED: dict[Dialect, str] = {
-    "duckdb": "to_timestamp(cast('0x' || substr(k.message_id, 1, 11) as bigint) / 1000.0)",
+    "duckdb": "to_timestamp(try_cast('0x' || substr(k.message_id, 1, 11) as bigint) / 1000.0)",
     "postgres": "to_timestamp(('x' || lpad(substr(k.message_id, 1, 11), 16, '0'))::bit(64)::bigint / 1000.0)",
 }
 

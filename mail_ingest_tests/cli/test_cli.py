@@ -113,6 +113,10 @@ def test_no_account_at_all_is_wrong_usage(run: Run) -> None:
         (["account", "add", "bob@example.com", "--authorized-user", "missing.json"], "missing.json cannot be read"),
         (["account", "add", "bob@example.com", "--token-env", "X", "--content-since", "soon"], "is no date"),
         (["sync", "--mode", "sideways"], "takes auto, partial or full"),
+        (["backfill"], "--from"),
+        (["backfill", "--from", "2024-06", "--to", "2024-05"], "--from 2024-06 is after --to 2024-05"),
+        (["backfill", "--from", "last year"], "is neither month nor day"),
+        (["backfill", "--from", "2024-06", "--list"], "--list goes with --estimate"),
         (["no-such-command"], "No such command"),
     ],
 )
@@ -133,6 +137,8 @@ def test_wrong_usage_exits_with_two_and_one_sentence(run: Run, arguments: list[s
         ("MAIL_INGEST_WAREHOUSE", "mysql://u:s3cret-word@h/db"),
         ("MAIL_INGEST_LOG", "xml"),
         ("MAIL_INGEST_CONTENT_START", "April"),
+        ("MAIL_INGEST_PARTITIONS", "week"),
+        ("MAIL_INGEST_BACKFILL_SHARE", "2"),
     ],
 )
 def test_a_wrong_setting_names_its_variable_and_no_secret(registered: Run, name: str, value: str) -> None:

@@ -112,7 +112,7 @@ def test_no_command_writes_to_the_warehouse_of_another_deployment(
     assert gmail.calls() == 0
 
 
-def test_an_account_that_was_removed_with_its_data_kept_is_not_erased_by_another_deployment(
+def test_a_removed_account_is_not_erased_by_another_deployment(
     production: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its name is forgotten last, after the archive: the refusal must not come then."""

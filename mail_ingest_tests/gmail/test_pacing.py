@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail_ingest.errors import QuotaError
-from mail_ingest.gmail import QuotaGovernor, parse_quota
+from mail_ingest.gmail import OWN_DAY_LIMIT, QuotaGovernor, parse_quota
 from mail_ingest_tests.gmail.stage import ADA, EPOCH, Clock
 
 GET = "messages.get"
@@ -69,6 +69,32 @@ def test_share_of_the_limit_holds_for_every_minute_and_is_used_up_on_average() -
 
     assert log.worst_minute() <= 0.8 * 6_000
     assert log.units(EPOCH, 1_200) >= 0.97 * 0.8 * 6_000 * 20
+
+
+def test_another_share_holds_from_now_on_and_what_was_spent_before_counts() -> None:
+    clock = Clock()
+    governor = make_governor(clock, share=0.8)
+    spend(governor, clock, 30)
+
+    governor.set_share(0.3)
+    log = spend(governor, clock, 600)
+
+    assert log.worst_minute() <= 0.3 * 6_000
+    assert log.units(EPOCH + 30, 20) == 0, "the minute before had spent more than the new share"
+    assert log.units(EPOCH + 120, 300) >= 0.95 * 0.3 * 6_000 * 5
+
+
+def test_a_smaller_share_ends_the_day_earlier_and_a_larger_one_goes_on() -> None:
+    clock = Clock()
+    governor = make_governor(clock, "user=none,project=none,day=1000", share=0.4)
+
+    with pytest.raises(QuotaError) as ended:
+        spend(governor, clock, 600)
+    governor.set_share(0.8)
+    governor.acquire(ADA, GET)
+
+    assert ended.value.reason == OWN_DAY_LIMIT
+    assert governor.ledger.snapshot().total().units == 420
 
 
 def test_after_quiet_time_a_short_sync_does_not_wait() -> None:

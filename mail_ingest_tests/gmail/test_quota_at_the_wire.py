@@ -139,3 +139,37 @@ def test_owners_daily_cap_stops_the_work_until_the_next_day(clock: Clock) -> Non
                 handed_out.append(message_id)
 
     assert len(handed_out) == 5
+
+
+def test_a_backfill_leaves_a_sync_of_the_same_mailbox_its_part_and_waits_for_refusals(
+    metering: Simulator, clock: Clock
+) -> None:
+    """Two processes, each with a governor that knows nothing of the other, one call of each in turn."""
+    box = metering.add_account(ADA)
+    ids = box.generate(600, mean_size_bytes=500)
+    backfill, sync = (governed(metering, box, clock, share) for share in (0.6, 0.8))
+
+    for number, message_id in enumerate(ids):
+        backfill.get_raw_message(message_id)
+        if number % 2:
+            sync.get_raw_message(message_id)
+
+    windows = units_by_window(metering, ADA)
+    assert metering.calls("messages.get", status=200) == 900
+    assert max(windows) <= LIMIT
+    # together they want 90 % of the limit: nothing has to be refused
+    assert metering.calls(status=403) == 0
+
+
+def test_what_two_processes_want_beyond_the_limit_is_waited_for(metering: Simulator, clock: Clock) -> None:
+    box = metering.add_account(ADA)
+    ids = box.generate(600, mean_size_bytes=500)
+    backfill, sync = (governed(metering, box, clock, share) for share in (0.6, 0.8))
+
+    for message_id in ids:
+        backfill.get_raw_message(message_id)
+        sync.get_raw_message(message_id)
+
+    assert metering.calls("messages.get", status=200) == 1_200, "one of them gave up"
+    assert metering.calls(status=403) > 0
+    assert max(units_by_window(metering, ADA)) <= LIMIT

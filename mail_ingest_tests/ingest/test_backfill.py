@@ -262,7 +262,7 @@ def test_failed_messages_are_told_in_their_month(engine: Engine, box: Mailbox, g
     assert _stored(engine) == [fine]
 
 
-def test_a_backfill_that_has_spent_its_share_of_the_day_leaves_the_account_to_its_syncs(
+def test_a_spent_share_of_the_day_leaves_the_account_to_its_syncs(
     new_engine: Callable[..., Engine], engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
     box.generate(30, seed=9, start="2024-02-01", end="2024-03-01")
