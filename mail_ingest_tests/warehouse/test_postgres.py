@@ -15,6 +15,7 @@ from mail_ingest.ingest import Engine
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import LANDING_TABLES
+from mail_ingest.warehouse.queries import Scope
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.postgres import execute, with_database, with_user
 from mail_ingest_tests.truth import assert_contents_equal, sync
@@ -130,7 +131,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
     sync(engine)
     end_sessions(warehouse_url, _IDLE)
 
-    assert not engine.queries.has_backlog(ADDRESS)
+    assert not engine.queries.has_backlog(ADDRESS, Scope())
     end_sessions(warehouse_url, _IDLE)
     sync(engine)
 
@@ -141,7 +142,7 @@ def test_a_connection_lost_while_it_is_used_is_an_error_in_one_sentence(engine: 
             end_sessions(warehouse_url, _IDLE)
             connection.execute("select 1")
 
-    assert not engine.queries.has_backlog(ADDRESS)
+    assert not engine.queries.has_backlog(ADDRESS, Scope())
 
 
 def test_states_are_streamed(engine: Engine, warehouse_url: str) -> None:
