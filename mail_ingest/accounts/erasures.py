@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Engine, Row, delete, insert, or_, select, text, update
+from sqlalchemy import Connection, Engine, Row, delete, insert, or_, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from mail_ingest.accounts.rotation import hold_keys
@@ -106,11 +106,6 @@ class Erasures:
             return None
         secret = self._read_secret()
         return lambda address: self._hash(secret, address) in hashes
-
-    def is_hash(self, contact_hash: str) -> Callable[[str], bool]:
-        """Tells whether an address (in lower case) has this hash."""
-        secret = self._read_secret()
-        return lambda address: self._hash(secret, address) == contact_hash
 
     @staticmethod
     def _hash(secret: bytes, address: str) -> str:
@@ -206,6 +201,8 @@ class Erasures:
                 )
             )
             connection.execute(delete(rewritings).where(rewritings.c.rewriting_id == rewriting_id))
+        # the mark has named an account
+        self.write_anew()
 
     # -- receipts -----------------------------------------------------------------------------------------------
 
@@ -244,6 +241,13 @@ class Erasures:
                 row: Row[Any]
                 for row in connection.execute(select(table)).yield_per(1_000):
                     write(("\n".join(str(value) for value in row if value is not None) + "\n").encode())
+
+
+def forget_account(connection: Connection, account_id: str) -> None:
+    """Takes away who was kept out of an account that is erased, and what was to be rewritten in it, but for its own erasure."""
+    connection.execute(delete(erased_contacts).where(erased_contacts.c.account_id == account_id))
+    its_own = rewritings.c.kind == "account"
+    connection.execute(delete(rewritings).where(rewritings.c.account_id == account_id, ~its_own))
 
 
 def shown_hash(contact_hash: str) -> str:

@@ -40,6 +40,10 @@ class HashSecret:
                 self._key = derive_key(self._read() or self._make())
             return self._key
 
+    def known_key(self) -> bytes | None:
+        """The hash key, None where nothing was ever hashed."""
+        return self.key() if self._key or self._read() is not None else None
+
     def _read(self) -> bytes | None:
         with self._reading().begin() as connection:
             sealed = connection.execute(

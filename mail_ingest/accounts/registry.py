@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import open_database
-from mail_ingest.accounts.erasures import Erasures
+from mail_ingest.accounts.erasures import Erasures, forget_account
 from mail_ingest.accounts.hash_secret import HashSecret
 from mail_ingest.accounts.references import References
 from mail_ingest.accounts.rotation import Rotation, hold_keys, keys_in_use, rotate
@@ -178,6 +178,10 @@ class Registry:
             hash_key=self._hash_secret.key() if tier == "hashed" else b"",
         )
 
+    def known_hash_key(self) -> bytes | None:
+        """The same, None where nothing was ever hashed under it."""
+        return self._hash_secret.known_key()
+
     def hash_key(self) -> bytes:
         """The key of all address hashes of this deployment; secret."""
         return self._hash_secret.key()
@@ -219,6 +223,7 @@ class Registry:
         with self._writing().begin() as connection:
             connection.execute(delete(accounts).where(is_this, accounts.c.discovered_from == ""))
             connection.execute(update(accounts).where(is_this).values(state_reason=ERASED, account_group=None))
+            forget_account(connection, address.strip().lower())
 
     def pause(self, address: str, reason: str = "") -> None:
         """Leaves the account out of syncs until it is resumed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,23 @@ from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPI
 Values = Mapping[str, Any]
 #: The tables that hold a message's content, the row that the others belong to last.
 STORED_TABLES = (MESSAGE_RECIPIENTS, ATTACHMENTS, MESSAGE_HTML, MESSAGES)
+#: Columns by which rows are found and kept apart, which hold nothing that a person wrote.
+NOT_CONTENT = frozenset(
+    {
+        "account_id",
+        "message_id",
+        "thread_id",
+        "part_id",
+        "in_part_id",
+        "kind",
+        "sha256",
+        "raw_pack",
+        "source",
+        "privacy",
+        "defects",
+        "charsets",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,10 +58,17 @@ class StoredMessage:
 
     def texts(self) -> Iterable[str]:
         """Every text that its rows hold, keys and places included."""
+        return self._texts(frozenset())
+
+    def contents(self) -> Iterable[str]:
+        """Every text that its rows hold and that the message has said."""
+        return self._texts(NOT_CONTENT)
+
+    def _texts(self, without: frozenset[str]) -> Iterator[str]:
         for table in STORED_TABLES:
             for row in self.rows(table):
-                for value in row.values():
-                    if isinstance(value, str) and value:
+                for name, value in row.items():
+                    if isinstance(value, str) and value and name not in without:
                         yield value
 
     @classmethod

@@ -71,6 +71,9 @@ class AnalystTables:
             except BaseException:
                 connection.execute("rollback")
                 raise
+            if self.dialect == "postgres":
+                # a session that is kept for the next use would keep the rows that changed as well
+                connection.execute("discard temp")
             return build
 
         return with_enough_memory(connection, self.dialect, transaction)

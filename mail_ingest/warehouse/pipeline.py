@@ -97,8 +97,10 @@ class Pipelines:
         remove_early_events(self._warehouse, DATASET, account_id)
 
     def forget_earlier_states(self, name: str) -> None:
-        """Deletes the states of a pipeline before its last, which nothing reads any more."""
+        """Deletes the states of a pipeline before its last, which nothing reads any more, in the working folder as well."""
         with self._locks.hold(f"pipeline:{name}"), self._warehouse.open() as connection:
+            for package in (self._folder / self._warehouse.identity() / name / "load" / "loaded").glob("*"):
+                shutil.rmtree(package)
             if _has_states(connection):
                 connection.execute(
                     f"delete from {DATASET}._dlt_pipeline_state where pipeline_name = ? and version < "

@@ -208,7 +208,7 @@ def test_no_version_goes_back_and_each_says_so(url: str, version: str) -> None:
 
 
 def test_versions_follow_each_other_without_branches() -> None:
-    assert VERSIONS == ["0001", "0002", "0003", "0004"]
+    assert VERSIONS == ["0001", "0002", "0003", "0004", "0005", "0006"]
     steps: Callable[[str], Any] = ScriptDirectory.from_config(config()).get_revision
     assert VERSIONS[-1] == SCHEMA_VERSION
     assert [steps(version).down_revision for version in VERSIONS] == [None, *VERSIONS[:-1]]

@@ -52,8 +52,17 @@ class Ended:
 
 def sync_in_process(environment: dict[str, str], point: Point | None = None, **options: object) -> Ended:
     """Syncs all accounts in a new process, which dies at `point`."""
+    return _in_process(_sync, environment, point, options)
+
+
+def erase_in_process(environment: dict[str, str], point: Point | None = None, **whom: str) -> Ended:
+    """Erases a `contact`, or narrows an `account` to a `tier`, in a new process, which dies at `point`."""
+    return _in_process(_erase, environment, point, whom)
+
+
+def _in_process(job: Callable[..., None], *arguments: object) -> Ended:
     ours, theirs = _context.Pipe(duplex=False)
-    process = _context.Process(target=_sync, args=(environment, point, options, theirs))
+    process = _context.Process(target=job, args=(*arguments, theirs))
     process.start()
     theirs.close()
     try:
@@ -64,7 +73,7 @@ def sync_in_process(environment: dict[str, str], point: Point | None = None, **o
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise AssertionError("the sync did not end within two minutes")
+        raise AssertionError("the process did not end within two minutes")
     return Ended(process.exitcode, runs)
 
 
@@ -88,6 +97,29 @@ def _sync(environment: dict[str, str], point: Point | None, options: dict[str, A
     engine = Engine(load_settings(), wait_s=5.0, sleep=lambda seconds: None)
     runs = engine.sync(engine.accounts(), SyncOptions(**options))
     answer.send([run.as_json() for run in runs])
+    answer.close()
+    engine.close()
+
+
+def _erase(environment: dict[str, str], point: Point | None, whom: dict[str, str], answer: Connection) -> None:
+    os.environ.update(environment)
+    from mail_ingest.accounts import PrivacySettings
+    from mail_ingest.ingest.engine import Engine
+    from mail_ingest.ingest.erasing import account_rows
+    from mail_ingest.ingest.erasing.contact import erase_contact
+    from mail_ingest.ingest.privacy_change import change_privacy, consequences
+    from mail_ingest.settings import load_settings
+
+    account_rows.PACKAGE_MESSAGES = 4
+    if point is not None:
+        _plan(point)
+    engine = Engine(load_settings(), wait_s=5.0)
+    if "contact" in whom:
+        erase_contact(engine, whom["contact"])
+    else:
+        account, privacy = engine.registry.get(whom["account"]), PrivacySettings(tier=whom["tier"])
+        change_privacy(engine, account, privacy, consequences(engine, account, privacy))
+    answer.send([])
     answer.close()
     engine.close()
 

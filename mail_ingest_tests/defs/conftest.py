@@ -23,6 +23,7 @@ CONTENT = [
     "gmail/attachments",
     "gmail/message_months",
     "gmail/fetch_failures",
+    "gmail/left_out_messages",
 ]
 
 

@@ -21,6 +21,7 @@ GROUPS = {
     "gmail_content": [
         "gmail/attachments",
         "gmail/fetch_failures",
+        "gmail/left_out_messages",
         "gmail/message_html",
         "gmail/message_months",
         "gmail/message_recipients",
@@ -32,6 +33,7 @@ GROUPS = {
         "mail_staging/fetch_failures",
         "mail_staging/label_events",
         "mail_staging/labels",
+        "mail_staging/left_out_messages",
         "mail_staging/message_states",
         "mail_staging/messages",
         "mail_staging/recipients",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -114,8 +114,6 @@ class AccountRows:
         characters = 0
         for old, new in self._changes():
             self._tally.count(old, new)
-            if new is not None:
-                self._evidence.stays("\n".join(new.texts()).encode("utf-8", "surrogatepass"))
             package.append((old, new))
             characters += len(old.message["body_text"] or "")
             if len(package) >= PACKAGE_MESSAGES or characters >= PACKAGE_CHARACTERS:
@@ -136,6 +134,9 @@ class AccountRows:
                 new = self._instructions.rewrite(old)
                 if new is not None and self._instructions.doomed is True:
                     new = _without_bytes(new)
+                if new is not None:
+                    # also where nothing changes: what has to go of one message may stand in another one that stays
+                    self._evidence.stays("\n".join(new.texts()).encode("utf-8", "surrogatepass"))
                 if new != old:
                     yield old, new
 
@@ -230,11 +231,11 @@ class AccountRows:
 
     def _is_doomed(self, archived: ArchivedMessage) -> bool:
         doomed = self._instructions.doomed
-        if isinstance(doomed, bool):
-            return doomed
+        if doomed is True:
+            return True
         # twice the message's size in memory, for as long as it is looked at
         texts = [archived.message.snippet, *texts_to_read(archived.message.raw)]
-        if any(doomed(text) for text in texts):
+        if doomed and any(doomed(text) for text in texts):
             return True
         for text in texts:
             self._evidence.stays(text.encode("utf-8", "surrogatepass"))
@@ -245,17 +246,3 @@ def _without_bytes(message: StoredMessage) -> StoredMessage:
     if message.message["raw_pack"] is None:
         return message
     return StoredMessage({**message.message, "raw_pack": None}, message.recipients, message.attachments, message.html)
-
-
-def total(tallies: Iterable[Tally]) -> Tally:
-    """The sum of what was done for several accounts."""
-    summed = Tally()
-    for tally in tallies:
-        summed.messages_removed += tally.messages_removed
-        summed.messages_changed += tally.messages_changed
-        summed.rows_removed += tally.rows_removed
-        summed.rows_changed += tally.rows_changed
-        summed.packs_rewritten += tally.packs_rewritten
-        summed.packs_deleted += tally.packs_deleted
-        summed.packs_unreadable += tally.packs_unreadable
-    return summed

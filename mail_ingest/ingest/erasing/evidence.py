@@ -26,7 +26,7 @@ _SHORTEST, _LONGEST = 20, 80
 _DISTINCT = 8
 _SHORTEST_ID = 16
 #: Strings of one message.
-_PER_MESSAGE = 3
+_PER_MESSAGE = 8
 #: Nothing that JSON or COPY would write in another way.
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f\"\\]+")
 #: Bytes of a file in memory, and how much of them is looked at again with the next.
@@ -51,7 +51,7 @@ class Evidence:
     def note(self, old: StoredMessage, new: StoredMessage | None) -> None:
         """Takes strings out of a message that is to be rewritten."""
         kept = set() if new is None else set(new.texts())
-        self.note_texts(text for text in old.texts() if text not in kept)
+        self.note_texts(text for text in old.contents() if text not in kept)
 
     def note_texts(self, texts: Iterable[str]) -> None:
         pieces = [piece for text in texts for piece in _pieces(text)]
@@ -146,11 +146,12 @@ class Search:
                 self.found[place] += 1
 
     def _is_address(self, data: bytes, start: int, end: int, *, is_file: bool) -> bool:
-        around = data[max(start - _AROUND, 0) : end + _AROUND].decode("utf-8", "replace")
         if is_file:
             # values lie side by side in files, so what stands around one may belong to others
             return not any(_is_at(data, start, end, token) for token in self._tolerated)
-        if self._people is None or self._people.mentioned_in(around):
+        ahead = data[max(start - _AROUND, 0) : start].decode("utf-8", "replace")
+        around = ahead + data[start : end + _AROUND].decode("utf-8", "replace")
+        if self._people is None or self._people.mentioned_at(around, len(ahead)):
             return True
         before = _TOKEN_BEFORE.search(data, max(start - _AROUND, 0), start)
         after = _TOKEN_AFTER.match(data, end)

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from mail_ingest import mime
-from mail_ingest.sources.stored import StoredMessage, Values
+from mail_ingest.sources.stored import NOT_CONTENT, StoredMessage, Values
 from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPIENTS, MESSAGES, Table
 
 #: What stands where an address or a name was.
@@ -36,11 +36,7 @@ _BEFORE = re.compile(r"[=/?&!#$*^`{|}~'%]+(?:3d|2b)?", re.IGNORECASE)
 _BEFORE_WITHIN = re.compile(r"[=/?&!#$*^`{|}~'%+-]+")
 #: A name in front of an address in angle brackets: quoted, or words that begin with a capital.
 _NAMED = re.compile(
-    r"(?:[\"“][^\"”\n]{1,100}[\"”]|(?:[^\W\d_a-z][\w.'’-]*,?[ \t]+){1,4})?[ \t]*(?:<|&lt;|\[)(?:mailto:)?$"
-)
-#: Column kinds and names that hold nothing a person wrote, or that rows are found by.
-_KEPT = frozenset(
-    {"account_id", "message_id", "thread_id", "part_id", "in_part_id", "kind", "sha256", "raw_pack", "source"}
+    r"(?:[\"“][^\"”\n]{1,100}[\"”]|(?:[^\W\d_a-z][\w.'’-]*[ \t]+){1,4})?[ \t]*(?:<|&lt;|\[)(?:mailto:)?$"
 )
 #: A name alone is replaced only where it is longer than a first name.
 _LEAST_NAME = 6
@@ -58,6 +54,10 @@ class ErasedPeople:
     def mentioned_in(self, text: str) -> bool:
         """Whether a text holds an erased address."""
         return next(self._spans(text), None) is not None
+
+    def mentioned_at(self, text: str, position: int) -> bool:
+        """Whether an erased address stands at this place of a text."""
+        return any(start <= position < stop for start, stop in self._spans(text))
 
     def wrote(self, message: StoredMessage) -> bool:
         """Whether an erased person is among the authors of a message."""
@@ -116,7 +116,7 @@ class ErasedPeople:
         changed: dict[str, Any] = {}
         for column in table.columns:
             value = row[column.name]
-            if not isinstance(value, str) or not value or column.name in _KEPT:
+            if not isinstance(value, str) or not value or column.name in NOT_CONTENT:
                 continue
             if column.kind == "json":
                 # not in the JSON itself: what is taken out may begin or end at an escaped quote

@@ -61,6 +61,8 @@ def finish(
     remove_abandoned(engine.spool_folder)
     if engine.warehouse.exists:
         engine.build_analyst_tables()
+        # sessions that builds have left temporary tables in
+        engine.warehouse.close()
         try:
             left += engine.warehouse.write_anew(_tables(engine, everything=is_whole_account))
         except BusyError as error:
@@ -130,6 +132,10 @@ def lines(erasure: Erasure) -> list[str]:
         f"{receipt['bytes_searched']:,} bytes for {receipt['strings_searched']} strings that had to go: "
         + (f"found {sum(receipt['found'].values())} times" if receipt["found"] else "none found")
     )
+    if not receipt["strings_searched"]:
+        told.append(
+            "  there was no string to choose: nothing of it was stored, or a run that was killed had erased it before"
+        )
     told += [f"  still in {place}: {count} times" for place, count in receipt["found"].items()]
     told += [f"    {path}" for path in erasure.paths]
     told += [f"  not reached: {what}" for what in receipt["not_reached"]]
