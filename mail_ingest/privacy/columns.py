@@ -134,7 +134,7 @@ _TABLES: dict[str, dict[str, str]] = {
     },
     "message_html": {**_PLAIN, "body_html": "drop drop drop"},
     "left_out_messages": {**_PLAIN, "reason": _KEPT, "left_out_at": _KEPT},
-    "message_months": {**_PLAIN, "month": _KEPT},
+    "message_months": {**_PLAIN, "month": _KEPT, "day": _KEPT},
     "fetch_failures": {
         **_PLAIN,
         **dict.fromkeys(

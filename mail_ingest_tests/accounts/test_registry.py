@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from mail_ingest.accounts import Account, Look, Registry, account_id_of, token_env
+from mail_ingest.accounts import Account, Look, PrivacySettings, Registry, account_id_of, token_env
 from mail_ingest.accounts.account import AccountState
 from mail_ingest.errors import ConfigError, QuotaError
 from mail_ingest.settings import Settings
@@ -53,7 +53,9 @@ def test_building_a_registry_opens_nothing(settings: Settings) -> None:
 
 
 def test_account_is_known_by_its_address_in_lower_case(registry: Registry, calendar: Calendar) -> None:
-    added = registry.add(" Ada@Example.com ", TOKEN, shard=3, content_since="30d", include_chats=False)
+    added = registry.add(
+        " Ada@Example.com ", TOKEN, shard=3, content_since="30d", privacy=PrivacySettings(include_chats=False)
+    )
 
     assert added == registry.get("ADA@example.com")
     assert (added.account_id, added.address, added.shard) == (ADA, "Ada@Example.com", 3)

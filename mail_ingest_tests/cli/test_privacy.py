@@ -1,0 +1,73 @@
+"""`mail-ingest account set --privacy ...`: what is said and asked before anything changes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mail_ingest.simulator import Mailbox
+from mail_ingest_tests.cli.conftest import Run
+from mail_ingest_tests.conftest import ADDRESS
+
+
+@pytest.fixture
+def synced(run: Run, box: Mailbox) -> Run:
+    """The command line with a mailbox of four messages synced."""
+    box.generate(4, seed=3)
+    assert run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN").returncode == 0
+    assert run("sync").returncode == 0
+    return run
+
+
+def status(run: Run) -> dict[str, object]:
+    [row] = json.loads(run("status", "--json").stdout)["accounts"]
+    return dict(row)
+
+
+def test_a_change_says_what_it_means_and_wants_a_yes(synced: Run) -> None:
+    refused = synced("account", "set", ADDRESS, "--privacy", "headers")
+    assert refused.returncode == 2
+    assert "4 stored messages say more than is allowed then" in refused.stdout
+    assert "--yes" in refused.stderr
+    assert status(synced)["privacy"] == "full"
+
+    narrowed = synced("account", "set", ADDRESS, "--privacy", "headers", "--yes")
+    assert narrowed.returncode == 0, narrowed.stderr
+    assert "none found" in narrowed.stdout
+    assert (status(synced)["privacy"], status(synced)["raw_archive"]) == ("headers", False)
+
+    widened = synced("account", "set", ADDRESS, "--privacy", "full")
+    assert widened.returncode == 2
+    assert "4 messages are stored in a stricter form, or left out, and are bought again: 80 units" in widened.stdout
+
+
+def test_settings_that_do_not_go_together_change_nothing(run: Run, box: Mailbox) -> None:
+    added = run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN", "--privacy", "hashed", "--raw-archive")
+    assert added.returncode == 2
+    assert "--raw-archive does not go with the tier hashed" in added.stderr
+
+    assert run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN", "--privacy", "hashed").returncode == 0
+    assert "does not go with" in run("account", "set", ADDRESS, "--raw-archive").stderr
+    unknown = run("account", "set", ADDRESS, "--privacy", "secret")
+    assert unknown.returncode == 2
+    assert "full, redacted, headers, hashed" in unknown.stderr
+
+
+def test_the_list_shows_tier_and_scope(run: Run, box: Mailbox) -> None:
+    run(
+        "account",
+        "add",
+        ADDRESS,
+        "--token-env",
+        "ADA_TOKEN",
+        "--exclude-label",
+        "Private",
+        "--no-sign-in-mail",
+        "--no-chats",
+    )
+
+    [account] = json.loads(run("account", "list", "--json", MAIL_INGEST_PRIVACY="redacted").stdout)["accounts"]
+
+    assert (account["privacy"], account["privacy_is_default"], account["raw_archive"]) == ("redacted", True, False)
+    assert (account["exclude_labels"], account["sign_in_mail"], account["include_chats"]) == (["Private"], False, False)

@@ -1,0 +1,328 @@
+"""Privacy tiers from the mailbox to the last byte on disk: what a tier forbids is nowhere, and what it allows is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mail_ingest.accounts import PrivacySettings, token_env
+from mail_ingest.errors import ConfigError
+from mail_ingest.ingest import Engine
+from mail_ingest.ingest.audit import AuditOptions, audit_account
+from mail_ingest.ingest.privacy_change import change_privacy, consequences
+from mail_ingest.privacy import Tier
+from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.conftest import ADDRESS
+from mail_ingest_tests.truth import sync
+
+pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+
+PERSON, NAME = "planted.person@correspondent.example", "Planted Person"
+BODY, PHONE, IBAN, CODE = "planted-body", "+44 20 7946 0958", "DE89 3704 0044 0532 0130 00", "493027"
+INSIDE, SUBJECT_PHONE, HTML, FILE = "inside@hidden.example", "415-555-2671", "planted-html", "planted-file-text"
+#: What must not be found anywhere, by tier.
+FORBIDDEN: dict[Tier, tuple[str, ...]] = {
+    "redacted": (PHONE, IBAN, CODE, INSIDE, SUBJECT_PHONE, HTML, FILE),
+    "headers": (BODY, PHONE, IBAN, CODE, INSIDE, HTML, FILE, "planted-file-name"),
+    "hashed": (
+        PERSON,
+        NAME,
+        PHONE,
+        IBAN,
+        CODE,
+        INSIDE,
+        SUBJECT_PHONE,
+        HTML,
+        FILE,
+        "planted-file-name",
+        "correspondent.example",
+    ),
+}
+ALLOWED: dict[Tier, tuple[str, ...]] = {
+    "redacted": (BODY, PERSON),
+    "headers": (PERSON, SUBJECT_PHONE),
+    "hashed": (BODY,),
+}
+
+RAW = f"""\
+From: {NAME} <{PERSON}>\r
+To: {ADDRESS}\r
+Subject: Call me at {SUBJECT_PHONE}\r
+Message-ID: <first@correspondent.example>\r
+MIME-Version: 1.0\r
+Content-Type: multipart/mixed; boundary=b\r
+\r
+--b\r
+Content-Type: text/plain\r
+\r
+{BODY}: {INSIDE}, {PHONE}, {IBAN}. Your verification code is {CODE}.\r
+--b\r
+Content-Type: text/html\r
+\r
+<p title="{HTML} {INSIDE}">more</p>\r
+--b\r
+Content-Type: text/plain; name="planted-file-name.txt"\r
+Content-Disposition: attachment; filename="planted-file-name.txt"\r
+\r
+{FILE}\r
+--b--\r
+"""
+
+
+def plant(box: Mailbox) -> str:
+    first = box.add(raw=RAW.encode(), labels=("INBOX",))
+    answer = RAW.replace("Message-ID: <first@", "Message-ID: <second@").replace(
+        "Subject: Call", "In-Reply-To: <first@correspondent.example>\r\nSubject: Re: Call"
+    )
+    box.add(raw=answer.encode(), labels=("INBOX",))
+    return first
+
+
+def found(engine: Engine, home: Path, words: tuple[str, ...]) -> list[str]:
+    """Which of these stand in any file under home, or in any table of the warehouse."""
+    held = [path.read_bytes() for path in home.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    for table in engine.warehouse.all_tables():
+        engine.warehouse.search(engine.warehouse.text_of(table), held.append)
+    return [word for word in words if any(word.encode() in data for data in held)]
+
+
+def register(engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch, **privacy: object) -> None:
+    monkeypatch.setenv("ADA_TOKEN", box.token)
+    engine.registry.add(ADDRESS, token_env("ADA_TOKEN"), privacy=PrivacySettings(**privacy))  # type: ignore[arg-type]
+
+
+def drift(engine: Engine) -> int:
+    return audit_account(engine, engine.registry.get(ADDRESS), AuditOptions(sample=20)).drift
+
+
+def change(engine: Engine, **privacy: object) -> int:
+    """Changes the account's privacy as the command does; messages that are bought again for it."""
+    settings = PrivacySettings(**privacy)  # type: ignore[arg-type]
+    account = engine.registry.get(ADDRESS)
+    agreed = consequences(engine, account, settings)
+    erasure = change_privacy(engine, account, settings, agreed)
+    assert erasure is None or erasure.is_proven
+    return agreed.bought_again
+
+
+@pytest.mark.parametrize("tier", FORBIDDEN)
+def test_what_a_tier_forbids_is_nowhere(
+    tier: Tier,
+    new_engine: Callable[..., Engine],
+    box: Mailbox,
+    gmail: Simulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = new_engine(MAIL_INGEST_HTML="warehouse")
+    register(engine, box, monkeypatch, tier=tier)
+    plant(box)
+    box.generate(10, seed=5)
+
+    run = sync(engine)
+
+    assert (run.outcome, run.contents_stored, run.backlog) == ("success", 12, 0)
+    assert gmail.calls("messages.get") == 12
+    assert found(engine, tmp_path / "home", FORBIDDEN[tier]) == []
+    assert found(engine, tmp_path / "home", ALLOWED[tier]) == list(ALLOWED[tier])
+    assert drift(engine) == 0
+    with engine.warehouse.open() as connection:
+        forms = connection.execute("select distinct privacy from gmail.messages").fetchall()
+        [contacts] = connection.execute("select count(*) from mail.contacts").fetchone()
+        [joined] = connection.execute(
+            "select count(*) from mail.messages one inner join mail.messages other "
+            "on one.account_id = other.account_id and one.in_reply_to = other.rfc822_message_id "
+            "where one.subject like 'Re: Call%'"
+        ).fetchone()
+        [health] = connection.execute("select privacy from mail.account_health").fetchall()
+    assert (forms, health) == ([(tier,)], (tier,))
+    assert contacts > 3
+    assert joined == 1, "replies join with what they answer"
+
+
+@pytest.mark.parametrize("tier", FORBIDDEN)
+def test_a_stricter_tier_rewrites_what_is_stored(
+    tier: Tier, engine: Engine, box: Mailbox, gmail: Simulator, tmp_path: Path
+) -> None:
+    plant(box)
+    box.generate(5, seed=5)
+    sync(engine)
+    assert found(engine, tmp_path / "home", (PHONE, PERSON)) == [PHONE, PERSON]
+
+    bought = change(engine, tier=tier)
+
+    assert bought == 0
+    assert found(engine, tmp_path / "home", FORBIDDEN[tier]) == []
+    assert engine.archive.packs(ADDRESS) == []
+    assert sync(engine).contents_stored == 0
+    assert gmail.calls("messages.get") == 7
+    assert drift(engine) == 0
+
+
+def test_what_a_stricter_tier_took_away_is_bought_again_only_where_somebody_agrees(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(8, seed=5)
+    sync(engine)
+    change(engine, tier="headers")
+    engine.registry.change(ADDRESS, privacy=PrivacySettings(tier="full"))
+
+    assert sync(engine).contents_stored == 0, "nobody agreed to a price"
+
+    settings = PrivacySettings(tier="full")
+    agreed = consequences(engine, engine.registry.get(ADDRESS), settings)
+    change_privacy(engine, engine.registry.get(ADDRESS), settings, agreed)
+    run = sync(engine)
+
+    assert (agreed.bought_again, agreed.units) == (8, 160)
+    assert (run.contents_stored, run.backlog, run.outcome) == (8, 0, "success")
+    assert gmail.calls("messages.get") == 16
+    assert sync(engine).contents_stored == 0
+    assert drift(engine) == 0
+    with engine.warehouse.open() as connection:
+        assert connection.execute("select distinct privacy from gmail.messages").fetchall() == [("full",)]
+
+
+def test_sign_in_mail_is_bought_once_and_leaves_only_its_id(
+    new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine()
+    register(engine, box, monkeypatch, sign_in_mail=False)
+    box.add(subject="Your verification code", sender="no-reply@planted-service.example", to=ADDRESS, body=CODE)
+    box.add(subject="Lunch?", sender="a@b.example", to=ADDRESS, body="at noon")
+
+    run = sync(engine)
+    again = sync(engine)
+
+    assert (run.contents_stored, run.contents_left_out, run.backlog, run.outcome) == (1, 1, 0, "success")
+    assert (again.contents_left_out, again.backlog, gmail.calls("messages.get")) == (0, 0, 2)
+    assert found(engine, tmp_path / "home", (CODE, "verification code", "planted-service")) == []
+    audit = audit_account(engine, engine.registry.get(ADDRESS), AuditOptions(sample=5))
+    assert (audit.drift, audit.left_out_messages, audit.backlog) == (0, 1, 0)
+    with engine.warehouse.open() as connection:
+        assert connection.execute("select left_out_count, backlog_count from mail.account_health").fetchone() == (1, 0)
+
+    assert change(engine, sign_in_mail=True) == 1
+    assert sync(engine).contents_stored == 1
+
+
+def test_sign_in_mail_that_is_stored_is_erased_where_it_is_turned_off(
+    engine: Engine, box: Mailbox, tmp_path: Path
+) -> None:
+    box.add(subject="Your verification code", sender="no-reply@planted-service.example", to=ADDRESS, body=CODE)
+    box.add(subject="Lunch?", sender="a@b.example", to=ADDRESS, body="at noon")
+    sync(engine)
+
+    change(engine, sign_in_mail=False)
+
+    assert found(engine, tmp_path / "home", (CODE, "verification code", "planted-service")) == []
+    assert engine.archive.packs(ADDRESS) != [], "the other message's bytes stay"
+    assert (sync(engine).backlog, drift(engine)) == (0, 0)
+
+
+def test_labels_say_whose_content_is_bought_and_states_are_complete(
+    new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, private = box.create_label("Kept"), box.create_label("Private")
+    mail = {
+        labels: box.add(subject="x", sender="a@b.example", to=ADDRESS, body="y", labels=labels)
+        for labels in ((kept,), (kept, private), ("INBOX",), (kept, "DRAFT"), (kept, "CHAT"))
+    }
+    engine = new_engine()
+    register(
+        engine,
+        box,
+        monkeypatch,
+        include_labels=["Kept"],
+        exclude_labels=[private],
+        include_chats=False,
+        include_drafts=False,
+    )
+
+    run = sync(engine)
+
+    assert (run.states_changed, run.contents_stored, run.backlog, run.out_of_scope) == (5, 1, 0, 4)
+    assert run.outcome == "success"
+    assert stored(engine) == {mail[kept,]}
+
+    box.relabel(mail["INBOX",], add=(kept,))
+    box.relabel(mail[kept,], remove=(kept,))
+    run = sync(engine)
+
+    assert (run.contents_stored, run.outcome) == (1, "success")
+    assert stored(engine) == {mail[kept,], mail["INBOX",]}, "what lost its label keeps its content"
+    assert drift(engine) == 0
+
+
+def test_a_label_that_the_mailbox_does_not_have_stops_content_alone(
+    new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine()
+    register(engine, box, monkeypatch, exclude_labels=["No such label"])
+    box.generate(3, seed=5)
+
+    run = sync(engine)
+
+    assert (run.outcome, run.states_changed, run.contents_stored) == ("failed", 3, 0)
+    assert ADDRESS in run.error
+    assert "'No such label'" in run.error
+    assert "account set" in run.error
+    with pytest.raises(ConfigError, match="Neither this"):
+        consequences(engine, engine.registry.get(ADDRESS), PrivacySettings(include_labels=["Neither this"]))
+
+
+def test_a_sync_lands_nothing_wider_after_the_tier_has_changed(
+    engine: Engine,
+    new_engine: Callable[..., Engine],
+    box: Mailbox,
+    gmail: Simulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mail_ingest.ingest.content.PACKAGE_MESSAGES", 3)
+    plant(box)
+    box.generate(10, seed=5)
+    other = new_engine()
+    gmail.before(
+        "messages.get",
+        lambda: other.registry.change(ADDRESS, privacy=PrivacySettings(tier="headers")),
+        times=1,
+        after=4,
+    )
+
+    sync(engine)
+    with engine.warehouse.open() as connection:
+        forms = dict(connection.execute("select privacy, count(*) from gmail.messages group by 1").fetchall())
+    sync(engine)
+
+    assert forms["full"] == 6, "packages that were begun before"
+    assert forms["headers"] == 6
+    assert found(engine, tmp_path / "home", FORBIDDEN["headers"]) == [], "the next sync has rewritten them"
+
+
+def test_a_default_that_becomes_stricter_holds_for_what_is_stored(
+    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, tmp_path: Path
+) -> None:
+    plant(box)
+    sync(engine)
+    stricter = new_engine(MAIL_INGEST_PRIVACY="redacted")
+
+    sync(stricter)
+
+    assert found(stricter, tmp_path / "home", FORBIDDEN["redacted"]) == []
+    assert drift(stricter) == 0
+
+
+def test_raw_bytes_do_not_go_with_a_stricter_tier(engine: Engine) -> None:
+    account = engine.registry.get(ADDRESS)
+
+    for settings in (PrivacySettings(tier="redacted"), PrivacySettings(attachments=False)):
+        with pytest.raises(ConfigError, match="--raw-archive does not go with"):
+            consequences(engine, account, settings, raw_archive=True)
+
+
+def stored(engine: Engine) -> set[str]:
+    with engine.warehouse.open() as connection:
+        return {row[0] for row in connection.execute("select message_id from gmail.messages").fetchall()}
