@@ -261,7 +261,8 @@ class Registry:
         account_id = address.strip().lower()
         is_this = (accounts.c.account_id == account_id) & ~_REGISTERED
         with self._writing().begin() as connection:
-            forget_requests(connection, account_id)
+            if connection.execute(select(accounts.c.account_id).where(is_this)).first() is not None:
+                forget_requests(connection, account_id)
             connection.execute(delete(accounts).where(is_this, accounts.c.discovered_from == ""))
             connection.execute(
                 update(accounts).where(is_this).values(state_reason=ERASED, account_group=None, **_UNMEASURED)
