@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from mail_ingest.errors import BusyError, WarehouseError
 from mail_ingest.folders import make_private
@@ -150,9 +153,12 @@ class DuckDBWarehouse(Warehouse):
         with self.open() as connection:
             for batch in connection.execute(query).to_arrow_reader(2_000):
                 for column in batch.columns:
-                    data = column.buffers()[-1]
+                    _, ends, data = column.buffers()
                     if data is not None:
-                        write(data.to_pybytes())
+                        # behind the last text the buffer holds whatever was in memory before
+                        width = 8 if pa.types.is_large_string(column.type) else 4
+                        last = (column.offset + len(column)) * width
+                        write(data[: int.from_bytes(ends[last : last + width], sys.byteorder)].to_pybytes())
 
     def all_tables(self) -> list[str]:
         with self.open() as connection:

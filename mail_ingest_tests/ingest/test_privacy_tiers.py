@@ -9,7 +9,7 @@ import pytest
 
 from mail_ingest.accounts import PrivacySettings, token_env
 from mail_ingest.errors import ConfigError
-from mail_ingest.ingest import Engine
+from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.ingest.audit import AuditOptions, audit_account
 from mail_ingest.ingest.privacy_change import change_privacy, consequences
 from mail_ingest.privacy import Tier
@@ -20,7 +20,7 @@ from mail_ingest_tests.truth import sync
 pytestmark = pytest.mark.warehouses("duckdb", "postgres")
 
 PERSON, NAME = "planted.person@correspondent.example", "Planted Person"
-BODY, PHONE, IBAN, CODE = "planted-body", "+44 20 7946 0958", "DE89 3704 0044 0532 0130 00", "493027"
+BODY, PHONE, IBAN, CODE = "planted-body", "+44 20 7946 0958", "DE89 3704 0044 0532 0130 00", "90417263"
 INSIDE, SUBJECT_PHONE, HTML, FILE = "inside@hidden.example", "415-555-2671", "planted-html", "planted-file-text"
 #: What must not be found anywhere, by tier.
 FORBIDDEN: dict[Tier, tuple[str, ...]] = {
@@ -263,7 +263,7 @@ def test_a_label_that_the_mailbox_does_not_have_stops_content_alone(
     register(engine, box, monkeypatch, exclude_labels=["No such label"])
     box.generate(3, seed=5)
 
-    run = sync(engine)
+    [run] = engine.sync(engine.accounts(), SyncOptions())
 
     assert (run.outcome, run.states_changed, run.contents_stored) == ("failed", 3, 0)
     assert ADDRESS in run.error
