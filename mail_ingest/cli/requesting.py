@@ -94,7 +94,7 @@ def cancel(
         return
     count = registry.requests.cancel_account(target, _CANCELLED)
     say(
-        f"a sync of {target.strip().lower()} that is under way stops within seconds; {count} requests were cancelled. "
+        f"a sync of {target.strip().lower()} that is under way stops within seconds; open requests that were cancelled: {count}. "
         "The next sync goes on from there"
     )
 
