@@ -195,7 +195,8 @@ def change(
         from mail_ingest.ingest.privacy_change import check_archive
 
         check_archive(registry.policy(replace(account, raw_archive=True)), asked_for=True)
-    registry.change(address, content_since=content_since, raw_archive=raw_archive, account_group=group)
+    if not (content_since is None and raw_archive is None and group is None):
+        registry.change(address, content_since=content_since, raw_archive=raw_archive, account_group=group)
     say(f"changed {address.strip().lower()}")
 
 
