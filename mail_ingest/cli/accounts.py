@@ -206,9 +206,10 @@ def change(
         from mail_ingest.ingest.privacy_change import check_archive
 
         check_archive(registry.policy(replace(account, raw_archive=True)), asked_for=True)
-    registry.change(
-        address, content_since=content_since, raw_archive=raw_archive, account_group=group, schedule=new_schedule
-    )
+    if any(other is not None for other in others):
+        registry.change(
+            address, content_since=content_since, raw_archive=raw_archive, account_group=group, schedule=new_schedule
+        )
     say(f"changed {address.strip().lower()}")
 
 
