@@ -12,6 +12,7 @@ from mail_ingest.accounts import token_env
 from mail_ingest.ingest import Engine
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.forking import Forks
 from mail_ingest_tests.postgres import embedded_server, fresh_database
 
 ADDRESS = "ada@example.com"
@@ -37,6 +38,14 @@ def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if getattr(request, "param", "duckdb") == "duckdb":
         return f"duckdb:///{tmp_path / 'home' / 'warehouse.duckdb'}"
     return str(request.getfixturevalue("database"))
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What runs commands without importing everything anew."""
+    forks = Forks()
+    yield forks
+    forks.close()
 
 
 @pytest.fixture(scope="session")

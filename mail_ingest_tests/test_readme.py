@@ -21,6 +21,7 @@ from mail_ingest.ingest.checks import all_checks
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.marts import load_relations
+from mail_ingest_tests.forking import MAIL_INGEST, Forks
 from mail_ingest_tests.postgres import execute, with_user
 
 ROOT = Path(__file__).parent.parent
@@ -45,9 +46,9 @@ def test_make_commands_are_targets_and_the_two_of_a_fresh_machine_run_in_ci() ->
 
 
 def test_the_commands_for_a_real_account_work_as_written(
-    gmail: Simulator, environment: dict[str, str], tmp_path: Path
+    forks: Forks, gmail: Simulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    _run_all(gmail, {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}, tmp_path)
+    _run_all(forks, gmail, {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}, tmp_path)
     for block in _blocks("python"):
         shown = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert "INBOX" in shown.stdout
@@ -55,7 +56,12 @@ def test_the_commands_for_a_real_account_work_as_written(
 
 @pytest.mark.warehouses("postgres")
 def test_they_work_on_postgres_with_the_roles_as_written(
-    gmail: Simulator, environment: dict[str, str], tmp_path: Path, warehouse_url: str, postgres: str
+    forks: Forks,
+    gmail: Simulator,
+    environment: dict[str, str],
+    tmp_path: Path,
+    warehouse_url: str,
+    postgres: str,
 ) -> None:
     if execute(
         postgres, "select 1 from pg_roles where rolname ~ '^mail_ingest_.*er$' or rolname in ('dashboard', 'sales')"
@@ -68,7 +74,7 @@ def test_they_work_on_postgres_with_the_roles_as_written(
         execute(warehouse_url, (ROOT / "sql" / "roles.postgres.sql").read_text())
         execute(warehouse_url, roles)
         variables = {key: value for key, value in environment.items() if key != "MAIL_INGEST_HOME"}
-        _run_all(gmail, {**variables, name: url}, tmp_path)
+        _run_all(forks, gmail, {**variables, name: url}, tmp_path)
 
         reader = with_user(warehouse_url, "dashboard", "choose-another")
         assert execute(reader, "select count(*) from mail.messages where has_content") == [(30,)]
@@ -85,7 +91,7 @@ def test_they_work_on_postgres_with_the_roles_as_written(
             execute(warehouse_url, f"drop owned by {role} cascade", f"drop role {role}")
 
 
-def _run_all(gmail: Simulator, variables: dict[str, str], tmp_path: Path) -> None:
+def _run_all(forks: Forks, gmail: Simulator, variables: dict[str, str], tmp_path: Path) -> None:
     box: Mailbox = gmail.add_account(ACCOUNT)
     box.generate(30, seed=1)
     (tmp_path / "client.json").write_text(json.dumps(gmail.oauth_client()))
@@ -104,13 +110,11 @@ def _run_all(gmail: Simulator, variables: dict[str, str], tmp_path: Path) -> Non
         commands = [command for command in commands if not command.startswith("mail-ingest role ")]
     assert len(commands) >= 5
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", "mail_ingest.cli", *shlex.split(command)[1:]],
-            cwd=tmp_path,
+        done = forks.run(
+            MAIL_INGEST,
+            shlex.split(command)[1:],
             env={**os.environ, **variables, **browser, **reached},
-            capture_output=True,
-            text=True,
-            check=False,
+            cwd=tmp_path,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
 

@@ -78,13 +78,17 @@ class Redirect:
         raise TimeoutError
 
     def take(self, query: str) -> bool:
+        """Whether a query string is the answer that is waited for, which ends the waiting."""
+        if not self.is_answer(query):
+            return False
+        self._arrived.put(dict(parse_qsl(query)))
+        return True
+
+    def is_answer(self, query: str) -> bool:
         """Whether a query string is the answer that is waited for."""
         answer = dict(parse_qsl(query))
         is_ours = bool(self._state) and compare_digest(answer.get("state", "").encode(), self._state.encode())
-        if is_ours and ("code" in answer or "error" in answer):
-            self._arrived.put(answer)
-            return True
-        return False
+        return is_ours and ("code" in answer or "error" in answer)
 
     def close(self) -> None:
         self._server.server_close()
@@ -111,8 +115,12 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path != "/" or not parts.query:
             self._answer(404, b"")
             return
-        is_ours = self.server.redirect.take(parts.query)
-        self._answer(200 if is_ours else 400, _ARRIVED if is_ours else _FOREIGN)
+        is_ours = self.server.redirect.is_answer(parts.query)
+        try:
+            self._answer(200 if is_ours else 400, _ARRIVED if is_ours else _FOREIGN)
+        finally:
+            # last: the process may end as soon as the answer is there, and the browser should have its page by then
+            self.server.redirect.take(parts.query)
 
     def _answer(self, status: int, text: bytes) -> None:
         self.send_response(status)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from mail_ingest.simulator import Mailbox
+from mail_ingest_tests.forking import MAIL_INGEST, Forks
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 #: The command line with everything logged that any library logs.
-AT_DEBUG_LEVEL = (
-    "-c",
-    """
+AT_DEBUG_LEVEL = """
 import logging, sys
 from mail_ingest.cli import main
 logging.basicConfig(level=logging.DEBUG)
 sys.argv[0] = "mail-ingest"
 main()
-""",
-)
+"""
 
 
 @pytest.fixture
@@ -33,24 +30,15 @@ def variables(environment: dict[str, str], box: Mailbox) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(variables: dict[str, str], tmp_path: Path) -> Run:
+def run(forks: Forks, variables: dict[str, str], tmp_path: Path) -> Run:
     """Runs a command without a terminal."""
-    return runner(("-m", "mail_ingest.cli"), variables, tmp_path)
+    return runner(forks, MAIL_INGEST, variables, tmp_path)
 
 
-def runner(program: Sequence[str], variables: Mapping[str, str], folder: Path) -> Run:
-    """Runs Python with a program such as `AT_DEBUG_LEVEL`, and the arguments and variables of each call."""
+def runner(forks: Forks, program: str, variables: Mapping[str, str], folder: Path) -> Run:
+    """Runs a program such as `MAIL_INGEST` with the arguments and variables of each call."""
 
     def call(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *program, *arguments],
-            env={**variables, **more},
-            cwd=folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return forks.run(program, arguments, env={**variables, **more}, cwd=folder, stdin=stdin)
 
     return call

@@ -76,7 +76,7 @@ def attempt(variables: dict[str, str], client_file: Path, tmp_path: Path) -> Ite
     started: list[Attempt] = []
 
     def start(*arguments: str, address: str = ADDRESS, debug: bool = False) -> Attempt:
-        command = AT_DEBUG_LEVEL if debug else ("-m", "mail_ingest.cli")
+        command = ("-c", AT_DEBUG_LEVEL) if debug else ("-m", "mail_ingest.cli")
         process = subprocess.Popen(
             [
                 sys.executable,

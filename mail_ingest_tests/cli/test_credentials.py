@@ -11,6 +11,7 @@ import pytest
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.cli.conftest import AT_DEBUG_LEVEL, Run, runner
 from mail_ingest_tests.conftest import ADDRESS
+from mail_ingest_tests.forking import Forks
 
 ADMIN = "root@example.com"
 SECRET = "projects/vault/secrets/gmail"
@@ -18,10 +19,10 @@ GMAIL, DIRECTORY, PLATFORM = "gmail.readonly", "admin.directory.user.readonly", 
 
 
 @pytest.fixture
-def run(variables: dict[str, str], gmail: Simulator, tmp_path: Path) -> Run:
+def run(forks: Forks, variables: dict[str, str], gmail: Simulator, tmp_path: Path) -> Run:
     """Runs `mail-ingest` with everything logged, asking the local server for secrets and directories."""
     urls = {"MAIL_INGEST_SECRETS_URL": gmail.url, "MAIL_INGEST_DIRECTORY_URL": gmail.url}
-    return runner(AT_DEBUG_LEVEL, {**variables, **urls}, tmp_path)
+    return runner(forks, AT_DEBUG_LEVEL, {**variables, **urls}, tmp_path)
 
 
 @pytest.fixture
