@@ -72,7 +72,7 @@ class PartitionQueries:
         with self._warehouse.open() as connection:
             rows = connection.execute(
                 f"select message_id from gmail.message_months where account_id = ? and {'day' if is_day else 'month'} <> ? "
-                "and message_id in (select unnest(cast(? as varchar[])))",
+                "and message_id in (select unnest(cast(? as varchar[]))) order by message_id",
                 [account_id, partition, list(message_ids)],
             ).fetchall()
         return [row[0] for row in rows]

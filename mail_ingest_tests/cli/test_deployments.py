@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from mail_ingest.accounts.database import open_database
+from mail_ingest.accounts.database import SCHEMA_VERSION, open_database
 from mail_ingest.cli.app import app
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest_tests.accounts.test_migrations import make_version, plain_engine
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import sync
 
@@ -129,14 +130,11 @@ def test_a_removed_account_is_not_erased_by_another_deployment(
 
 def test_an_older_control_database_is_brought_forward_by_its_own_deployment_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'control.sqlite'}"
-    made = open_database(url, "production")
-    with made.begin() as connection:
+    make_version(url, "0003")
+    older = plain_engine(url)
+    with older.begin() as connection:
         connection.execute(text("insert into deployment (id, name, named_at) values (1, 'production', '2026-01-01')"))
-        connection.execute(text("update control_version set version_num = '0003'"))
-        connection.execute(text("drop index ix_accounts_account_group"))
-        connection.execute(text("alter table accounts drop column account_group"))
-        connection.execute(text("drop table access_tokens"))
-    made.dispose()
+    older.dispose()
 
     with pytest.raises(
         ConfigError, match="belongs to the deployment 'production', and MAIL_INGEST_ENV is 'development'"
@@ -145,7 +143,7 @@ def test_an_older_control_database_is_brought_forward_by_its_own_deployment_alon
 
     again = open_database(url, "production")
     with again.connect() as connection:
-        assert connection.execute(text("select version_num from control_version")).scalar() == "0004"
+        assert connection.execute(text("select version_num from control_version")).scalar() == SCHEMA_VERSION
     again.dispose()
 
 

@@ -209,7 +209,9 @@ def _healthy(database: Database) -> Database:
             ],
             attachments=[{**of, "message_id": "m1", "part_id": "1", "is_inline": False}],
             message_months=[{**of, "message_id": "m1", "month": "2026-03"}],
-            left_out_messages=[{**of, "message_id": "m6", "reason": "sign-in code", "left_out_at": at("2026-03-03 08:00")}],
+            left_out_messages=[
+                {**of, "message_id": "m6", "reason": "sign-in code", "left_out_at": at("2026-03-03 08:00")}
+            ],
         )
     database.load(
         message_html=[{"account_id": ADA, "message_id": "m1", "body_html": "<p>"}],

@@ -185,6 +185,7 @@ def test_every_column_of_words_is_one_that_can_be_left_out_or_known_to_be_none(
             "triggered_by",
             "unexpected_fields",
             "account_group",
+            "privacy",
         ),
         # addresses and labels are what counts are made by
         *("address", "contact_address", "domain", "from_address", "responder_address", "to_address", "participants"),

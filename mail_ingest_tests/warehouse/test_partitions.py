@@ -61,8 +61,8 @@ def test_a_date_is_that_of_the_content_then_of_a_listing_then_of_the_id(engine: 
         {"message_id": stored, "attempts": 1, "resolved_at": NOW},
     )
 
-    months = {counts.date: counts for counts in engine.partitions.partition_counts(ADDRESS, "month")}
-    days = {counts.date: counts for counts in engine.partitions.partition_counts(ADDRESS, "day")}
+    months = {counts.date: counts for counts in engine.partitions.partition_counts(ADDRESS, "month", Scope())}
+    days = {counts.date: counts for counts in engine.partitions.partition_counts(ADDRESS, "day", Scope())}
 
     assert months == {
         "2024-01": PartitionCounts("2024-01", 1, 1, 0, 0, 0),
@@ -91,7 +91,10 @@ def test_a_day_that_was_not_listed_is_told_by_the_id_within_its_month(engine: En
         {"message_id": imported, "month": "2024-02"},
     )
 
-    assert {counts.date for counts in engine.partitions.partition_counts(ADDRESS, "day")} == {"2024-02-10", None}
+    assert {counts.date for counts in engine.partitions.partition_counts(ADDRESS, "day", Scope())} == {
+        "2024-02-10",
+        None,
+    }
 
 
 def test_the_backlog_of_partitions_is_newest_partition_first(engine: Engine) -> None:
@@ -114,14 +117,15 @@ def test_the_backlog_of_partitions_is_newest_partition_first(engine: Engine) -> 
     assert found(partitions=("2024-02", "2024-01"), filed_elsewhere=(elsewhere,)) == [*ids[2:], elsewhere]
     backlog = engine.queries.count_backlog(ADDRESS, Scope(partitions=("2024-03",)), NOW)
     assert (backlog.due, backlog.out_of_scope) == (2, 3)
-    assert set(engine.partitions.listed_backlog(ADDRESS)) == {
+    listed = Scope(partitions=("2024-03", "2024-02", "2024-01", "2023-12"))
+    assert set(engine.partitions.listed_backlog(ADDRESS, listed)) == {
         *((date[:7], date, 1) for date in dates),
         ("2023-12", None, 1),
     }
-    assert engine.partitions.count_missing(ADDRESS, [elsewhere, "unknown"]) == 1
+    assert engine.partitions.count_missing(ADDRESS, listed, [elsewhere, "unknown"]) == 1
 
 
-def test_what_is_filed_elsewhere_is_what_has_no_content_and_another_partition(engine: Engine) -> None:
+def test_what_is_filed_elsewhere_stands_for_another_partition_whether_it_is_stored_or_not(engine: Engine) -> None:
     mine, other, bought, by_month = (_id("2024-02-10T12:00:00", number) for number in range(4))
     _put(
         engine,
@@ -134,9 +138,9 @@ def test_what_is_filed_elsewhere_is_what_has_no_content_and_another_partition(en
     _stored(engine, bought, "2024-02-10T12:00:00")
     ids = [mine, other, bought, by_month, "unknown"]
 
-    assert engine.partitions.filed_elsewhere(ADDRESS, "2024-02", ids, is_day=False) == [other]
+    assert engine.partitions.filed_elsewhere(ADDRESS, "2024-02", ids, is_day=False) == [other, bought]
     # a listing by day refines what only a month was known of
-    assert engine.partitions.filed_elsewhere(ADDRESS, "2024-02-10", ids, is_day=True) == [other]
+    assert engine.partitions.filed_elsewhere(ADDRESS, "2024-02-10", ids, is_day=True) == [other, bought]
 
 
 def test_content_sets_right_what_listings_told(engine: Engine) -> None:

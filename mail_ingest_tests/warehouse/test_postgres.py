@@ -202,11 +202,12 @@ def test_processes_that_start_at_once_make_one_warehouse(warehouse_url: str, tmp
     assert len({identity for identity, _ in answers}) == 1
 
 
-def test_another_deployment_is_refused(engine: Engine, new_engine: Callable[..., Engine]) -> None:
+def test_another_deployment_is_refused(engine: Engine, new_engine: Callable[..., Engine], tmp_path: Path) -> None:
     engine.check_warehouse()
 
+    own = f"sqlite:///{tmp_path / 'staging.sqlite'}"
     with pytest.raises(ConfigError, match="belongs to the deployment 'local', this process runs as 'staging'"):
-        new_engine(MAIL_INGEST_ENV="staging").check_warehouse()
+        new_engine(MAIL_INGEST_ENV="staging", MAIL_INGEST_CONTROL=own).check_warehouse()
 
 
 _SECRET = "s3cret-and-l0ng"
