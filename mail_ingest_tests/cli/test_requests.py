@@ -114,9 +114,11 @@ def test_a_signal_ends_a_sync_at_a_safe_point(
     while "stopping at the next safe point" not in process.stderr.readline():
         assert process.poll() is None
     gate.open()
-    out, err = process.communicate(timeout=120)
+    # not `communicate`, which would leave out what the lines read so far have read ahead
+    assert process.stdout is not None
+    err, out = process.stderr.read(), process.stdout.read()
 
-    assert process.returncode == code, err
+    assert process.wait(timeout=120) == code, err
     assert f"was stopped ({number.name})" in err
     assert f"{ADDRESS}: cancelled" in out
     with engine.warehouse.open() as connection:
