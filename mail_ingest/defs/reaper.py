@@ -16,7 +16,7 @@ import dagster as dg
 import orjson
 
 from mail_ingest.defs.starting import sensor_status
-from mail_ingest.errors import BusyError, MailIngestError
+from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 from mail_ingest.settings import Settings, load_settings
 from mail_ingest.warehouse.factory import make_warehouse
 
@@ -35,10 +35,14 @@ _PATIENCE_S = 10.0
 @contextmanager
 def marked_alive(run: dg.DagsterRun | None, instance: dg.DagsterInstance | None) -> Iterator[None]:
     """Holds the run's lock for the length of the block; a run that cannot have it goes on, and is never reaped."""
-    if run is None or instance is None:
+    try:
+        settings = load_settings()
+    except ConfigError:
+        settings = None  # what is wrong is said by the step itself, in its own words
+    if run is None or instance is None or settings is None:
         yield
         return
-    with _Mark(load_settings(), run.run_id) as mark:
+    with _Mark(settings, run.run_id) as mark:
         if mark.is_held:
             instance.add_run_tags(run.run_id, {ALIVE_TAG: run.run_id})
         yield
