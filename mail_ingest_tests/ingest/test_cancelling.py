@@ -112,7 +112,7 @@ def test_a_backfill_between_its_packages_is_cancelled_too(
     sync(engine, content=False)
     gmail.before("messages.get", _cancel(engine), after=25, times=1)
 
-    [run] = engine.sync(engine.accounts(), SyncOptions(months=("2025-03",)))
+    [run] = engine.sync(engine.accounts(), SyncOptions(partitions=("2025-03",)))
 
     assert run.outcome == "cancelled"
     assert _stored(engine)[0] == run.contents_stored == gmail.calls("messages.get")

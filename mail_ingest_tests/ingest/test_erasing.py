@@ -144,7 +144,7 @@ def test_the_mailbox_stays_true_and_nothing_is_bought_again(
     erase_contact(engine, JANE)
     gmail.reset_ledger()
 
-    for options in ({}, {"mode": "full"}, {"retry": True}, {"months": ("2026-11",)}):
+    for options in ({}, {"mode": "full"}, {"retry": True}, {"partitions": ("2026-11",)}):
         run = sync(engine, **options)
         assert (run.outcome, run.backlog, run.contents_stored) == ("success", 0, 0)
 
