@@ -160,7 +160,8 @@ with stop_on_signals(sign, tell=lambda name: print(name, flush=True), patience_s
     print("ready", flush=True)
     while not (sign.stopped_by and sys.argv[2] == "listens"):
         try:
-            time.sleep(0.05)
+            while not (sign.stopped_by and sys.argv[2] == "listens"):
+                time.sleep(0.05)
         except KeyboardInterrupt:
             print("interrupted", flush=True)
             if sys.argv[2] == "gives in":
