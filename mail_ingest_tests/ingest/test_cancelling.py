@@ -157,9 +157,12 @@ import sys, time
 from mail_ingest.ingest.stopping import StopSign, stop_on_signals
 sign = StopSign()
 with stop_on_signals(sign, tell=lambda name: print(name, flush=True), patience_s=float(sys.argv[1]) or None):
-    print("ready", flush=True)
+    is_ready = False
     while not (sign.stopped_by and sys.argv[2] == "listens"):
         try:
+            if not is_ready:
+                is_ready = True
+                print("ready", flush=True)
             while not (sign.stopped_by and sys.argv[2] == "listens"):
                 time.sleep(0.05)
         except KeyboardInterrupt:
