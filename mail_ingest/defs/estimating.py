@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from mail_ingest.defs.partitions import content_partitions
+from mail_ingest.defs.queue import ASKED, queue_tags
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.specs import asset_key, table_name
 from mail_ingest.ingest.estimate import AccountPrice, Price
@@ -16,6 +17,7 @@ from mail_ingest.sources.tables import MESSAGES
 
 #: Partitions that are told of, the newest ones that hold messages: an event costs 10 ms and 5 KB.
 _PARTITIONS_TOLD = 400
+_MAX_RUNTIME_S = 3600
 
 
 class EstimateConfig(dg.Config):
@@ -70,6 +72,8 @@ def estimate_job(settings: Settings) -> dg.JobDefinition:
             "that holds messages, and one with a table of all. Costs no quota."
         ),
         executor_def=dg.in_process_executor,
+        # somebody waits for it, and it is over soon
+        tags=queue_tags(ASKED, max_runtime_s=_MAX_RUNTIME_S),
     )
     def job() -> None:
         estimate_content()

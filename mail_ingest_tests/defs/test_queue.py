@@ -144,6 +144,7 @@ def test_every_job_has_a_priority_a_bound_and_its_turn() -> None:
         "adaptive_sync": ("0", "adaptive", "7200"),
         "analyst_tables": ("-2", "maintenance", "7200"),
         "audit": ("-2", "maintenance", "21600"),
+        "estimate_backfill": ("2", None, "3600"),
         "discover_accounts": ("-2", "maintenance", "3600"),
         "refresh_labels": ("-2", "maintenance", "21600"),
     }
