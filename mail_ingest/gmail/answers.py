@@ -136,8 +136,8 @@ def header_message(answer: object, notice: Notice, message_id: str) -> RawMessag
     headers = [_header(item, notice) for item in contract.PAYLOAD.objects(payload, "headers")]
     return RawMessage(
         message_id=message_id,
-        thread_id=fields.text(doc, "threadId"),
-        label_ids=frozenset(fields.texts(doc, "labelIds")),
+        thread_id=fields.identifier(doc, "threadId"),
+        label_ids=frozenset(fields.identifiers(doc, "labelIds")),
         history_id=fields.optional_integer(doc, "historyId"),
         internal_date_ms=fields.integer(doc, "internalDate"),
         size_estimate=fields.optional_integer(doc, "sizeEstimate") or 0,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from mail_ingest import mime
+from mail_ingest.gmail import GmailClient, RawMessage
 from mail_ingest.ingest import Engine
 from mail_ingest.ingest.audit import Audit, AuditOptions, audit_account
 from mail_ingest.simulator import Mailbox, Simulator
@@ -275,8 +277,6 @@ def test_a_quiet_mailbox_whose_history_has_expired_can_be_audited(synced: Engine
 def test_the_age_of_the_cursor_is_held_against_gmails_retention(
     synced: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     account = synced.registry.get(ADDRESS)
     before = account.last_checked_at
     assert before is not None
@@ -331,9 +331,13 @@ def test_a_budget_that_is_left_over_names_the_labels_it_did_not_reach(synced: En
 def test_a_message_that_gmail_gives_other_bytes_for_is_found(
     synced: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mail_ingest.ingest.audit import contents
+    read = GmailClient.get_raw_message
 
-    monkeypatch.setattr(contents, "content_sha256", lambda raw: "of other bytes")
+    def read_other_bytes(client: GmailClient, message_id: str) -> RawMessage:
+        message = read(client, message_id)
+        return replace(message, raw=message.raw + b"of another message")
+
+    monkeypatch.setattr(GmailClient, "get_raw_message", read_other_bytes)
 
     assert _audit(synced, sample=2).wrong_content == 2
 

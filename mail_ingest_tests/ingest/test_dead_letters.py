@@ -416,7 +416,7 @@ _COLUMNS = (
 )
 
 
-def test_a_label_of_a_message_that_no_file_can_hold_does_not_spoil_its_pack(
+def test_a_text_of_a_message_that_no_file_can_hold_does_not_spoil_its_pack(
     engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mail_ingest.gmail import answers
@@ -426,12 +426,12 @@ def test_a_label_of_a_message_that_no_file_can_hold_does_not_spoil_its_pack(
     decode = answers.raw_message
 
     def read(answer: dict[str, object], notice: Notice, message_id: str) -> object:
-        return decode({**answer, "threadId": "\ud800"} if message_id == odd else answer, notice, message_id)
+        return decode({**answer, "snippet": "\ud800"} if message_id == odd else answer, notice, message_id)
 
     monkeypatch.setattr(answers, "raw_message", read)
 
     assert sync(engine).contents_stored == 5
-    assert _rows(engine, f"select thread_id from gmail.messages where message_id = '{odd}'") == [("?",)]
+    assert _rows(engine, f"select snippet from gmail.messages where message_id = '{odd}'") == [("?",)]
 
 
 _PEAK = """
