@@ -1,5 +1,8 @@
 import sqlite3
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import mail_ingest.accounts
 from mail_ingest.accounts.database import SCHEMA_VERSION, open_database
 from mail_ingest.accounts.tables import metadata
 from mail_ingest.errors import ConfigError
+from mail_ingest.shared_files import pieces
 
 MIGRATIONS = Path(mail_ingest.accounts.__file__).parent / "migrations"
 
@@ -98,3 +102,34 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="cannot be opened"):
         open_database(f"sqlite:///{tmp_path / 'file' / 'control.sqlite'}")
+
+
+def _read(path: Path) -> None:
+    for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        assert b"".join(pieces(name, 1_000)) == b"".join(pieces(name, 7_000))
+
+
+_TAKE = """
+import sqlite3, sys
+try:
+    print(*sqlite3.connect(sys.argv[1], timeout=0).execute("pragma journal_mode = delete").fetchone())
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("look", [lambda path: open_database(f"sqlite:///{path}").dispose(), _read])
+def test_looking_at_the_file_leaves_the_locks_of_others_in_this_process(
+    tmp_path: Path, look: Callable[[Path], None]
+) -> None:
+    """Without them another process takes the log away, and what it does not know of is lost."""
+    path = tmp_path / "control.sqlite"
+    engine = open_database(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("select count(*) from accounts").scalar()
+
+    look(path)
+
+    taken = subprocess.run([sys.executable, "-c", _TAKE, str(path)], capture_output=True, text=True, check=True)
+    assert taken.stdout == "database is locked\n"
+    engine.dispose()

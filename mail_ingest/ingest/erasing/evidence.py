@@ -17,6 +17,7 @@ from pathlib import Path
 from ahocorasick_rs import BytesAhoCorasick
 
 from mail_ingest.ingest.erasing.people import AT_SIGNS, ErasedPeople
+from mail_ingest.shared_files import pieces
 from mail_ingest.sources.stored import StoredMessage
 
 #: Strings that are searched for, and those that they are chosen from: some of these stand in what stays.
@@ -128,11 +129,10 @@ class Search:
     def file(self, place: str, path: Path) -> None:
         """Searches a file's bytes, 4 MB in memory at a time. After `values`: what was part of another address there may be
         part of it here."""
-        with path.open("rb") as file:
-            before = b""
-            while piece := file.read(_PIECE):
-                self._look(place, before + piece, is_file=True, again=len(before))
-                before = (before + piece)[-_OVERLAP:]
+        before = b""
+        for piece in pieces(path, _PIECE):
+            self._look(place, before + piece, is_file=True, again=len(before))
+            before = (before + piece)[-_OVERLAP:]
 
     def _look(self, place: str, data: bytes, *, is_file: bool, again: int = 0) -> None:
         self.bytes += len(data) - again
