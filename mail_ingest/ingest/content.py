@@ -162,12 +162,15 @@ class ContentDrain:
         wait_s = max(self._locks.wait_s, NEXT_TURN_S) if self._packages else None
         with self._locks.hold_in_turn(f"content:{self._account_id}", wait_s=wait_s):
             self._accept_terms()
-            if self._attempted == 0:
+            is_first = self._attempted == 0
+            if is_first:
                 self._raw_archive.remove_unfinished(self._account_id)
                 self._adopt()
-                self._count()
-            wanted = self._wanted()
-            ids, rank, is_stored = self._due(wanted) if wanted else ([], 0, False)
+            with self._queries.at_once():
+                if is_first:
+                    self._count()
+                wanted = self._wanted()
+                ids, rank, is_stored = self._due(wanted) if wanted else ([], 0, False)
             if not ids:
                 self._run.outcome = "partial" if self._run.backlog > 0 or self._run.dead_letters > 0 else "success"
                 return False
@@ -312,11 +315,11 @@ class ContentDrain:
 
     def _adopt(self) -> None:
         """Finishes what a process that died left behind: pending packages, then packs that were archived and not loaded."""
-        for pipeline in self._pending:
-            self._pipelines.finish_pending(pipeline)
-        self._pipelines.remove_unfinished(self._account_id, MESSAGES.name, [table.name for table in MESSAGE_PARTS])
-        packs = self._archive.packs(self._account_id)
-        loaded = self._queries.loaded_packs(self._account_id) if packs else set()
+        self._pipelines.finish_pending(*self._pending)
+        with self._queries.at_once():
+            self._pipelines.remove_unfinished(self._account_id, MESSAGES.name, [table.name for table in MESSAGE_PARTS])
+            packs = self._archive.packs(self._account_id)
+            loaded = self._queries.loaded_packs(self._account_id) if packs else set()
         for pack in packs:
             if pack in loaded:
                 continue

@@ -280,8 +280,12 @@ class Engine:
         """
         if not self.warehouse.exists:
             return
-        self._keeping(self.copy_account_states, "states of accounts")
-        self._keeping(self._build_and_note, "analyst tables")
+        self._keeping(self._copy_and_build, "analyst tables")
+
+    def _copy_and_build(self) -> None:
+        with self.warehouse.open():
+            self._keeping(self.copy_account_states, "states of accounts")
+            self._keeping(self._build_and_note, "analyst tables")
 
     def _build_and_note(self) -> None:
         self.build_analyst_tables()

@@ -137,10 +137,11 @@ class StateSync:
 
     def _partial(self, cursor: Cursor, profile: Profile, labels: list[Label]) -> None:
         self._run.kind = "partial"
-        known = self._queries.labels(self._account_id)
-        with self._packages(cursor.observed_at) as packages:
+        with self._queries.at_once():
+            known = self._queries.labels(self._account_id)
             # a sweep may have died after its events, and the history that had expired for it may be there all the same
             self._pipelines.remove_early_events(self._account_id)
+        with self._packages(cursor.observed_at) as packages:
             replay, history_id = Replay(), profile.history_id
             if profile.history_id != cursor.history_id:
                 try:

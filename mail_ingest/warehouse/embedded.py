@@ -65,28 +65,35 @@ class DuckDBWarehouse(Warehouse):
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         held: duckdb.DuckDBPyConnection | None = getattr(self._held, "connection", None)
         if held is not None:
-            yield held
+            with self._troubles_told():
+                yield held
             return
-        import duckdb
-
         with self._locks.hold("warehouse"):
             connection = self._connect()
             self._held.connection = connection
             try:
-                identity = claim(connection, self._env, f"warehouse {self.path}")
-                if identity != self._prepared:
-                    self._prepare(connection, self.dialect)
-                    self._prepared = identity
-                yield connection
-            except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
-                # only these: other errors of DuckDB are ours to mend, and may quote what people wrote
-                raise WarehouseError(
-                    f"The warehouse {self.path} could not be read or written ({_first_line(error)}). Make room on the disk or "
-                    "mend the file; what was loaded before stays, and the next sync goes on from there."
-                ) from None
+                with self._troubles_told():
+                    identity = claim(connection, self._env, f"warehouse {self.path}")
+                    if identity != self._prepared:
+                        self._prepare(connection, self.dialect)
+                        self._prepared = identity
+                    yield connection
             finally:
                 self._held.connection = None
                 connection.close()
+
+    @contextmanager
+    def _troubles_told(self) -> Iterator[None]:
+        import duckdb
+
+        try:
+            yield
+        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+            # only these: other errors of DuckDB are ours to mend, and may quote what people wrote
+            raise WarehouseError(
+                f"The warehouse {self.path} could not be read or written ({_first_line(error)}). Make room on the disk or "
+                "mend the file; what was loaded before stays, and the next sync goes on from there."
+            ) from None
 
     def alone_at_first(self, dataset: str) -> AbstractContextManager[None]:  # noqa: ARG002
         # the `warehouse` lock is held anyway

@@ -75,15 +75,15 @@ class Pipelines:
         """Makes up for the merging that loads with `more_follow` have put off."""
         self._warehouse.merge_row_groups()
 
-    def finish_pending(self, name: str) -> None:
+    def finish_pending(self, *names: str) -> None:
         """Loads what an earlier process left pending. Costs one look into the warehouse where there is nothing."""
         if not self._warehouse.exists:
             return
-        folder = self._folder / self._warehouse.identity() / name
-        if not any(folder.glob("load/normalized/*")) and not any(folder.glob("normalize/extracted/*")):
-            return
-        with self._pipeline(name) as pipeline:
-            self._finish(pipeline)
+        folder = self._folder / self._warehouse.identity()
+        for name in names:
+            if any(folder.glob(f"{name}/load/normalized/*")) or any(folder.glob(f"{name}/normalize/extracted/*")):
+                with self._pipeline(name) as pipeline:
+                    self._finish(pipeline)
 
     def remove_unfinished(self, account_id: str, table: str, parts: Sequence[str]) -> int:
         """Takes back an account's rows of loads whose working folder is gone; see `unfinished`."""

@@ -6,7 +6,7 @@ Every function opens the warehouse for itself and lets go of it at the end; the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -136,6 +136,11 @@ class Queries:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
+
+    def at_once(self) -> AbstractContextManager[object]:
+        """Keeps the warehouse open for several questions: opening a DuckDB file takes longer than most of them. Nobody else
+        gets at it meanwhile, so nothing else is to be waited for within the block."""
+        return self._warehouse.open()
 
     def iter_states(self, account_id: str) -> Iterator[StoredState]:
         """Every stored state of an account, streamed; the warehouse stays open until the iterator is done."""
