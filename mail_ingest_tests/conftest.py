@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from mail_ingest.accounts import token_env
@@ -16,6 +17,10 @@ from mail_ingest_tests.forking import Forks
 from mail_ingest_tests.postgres import embedded_server, fresh_database
 
 ADDRESS = "ada@example.com"
+
+# how long an example takes says more about the machine than about the code
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -139,10 +139,15 @@ class Engine:
             transport=self.transport,
             url=self.settings.gmail_url,
             max_in_flight=self.settings.max_in_flight,
-            before_call=self.stop_sign.check,
+            before_call=self._before_call,
             clock=self._clock,
             sleep=self._sleep,
         )
+
+    def _before_call(self) -> None:
+        # nobody should wait for the warehouse because Gmail takes its time
+        self.warehouse.let_go()
+        self.stop_sign.check()
 
     def accounts(self, addresses: Sequence[str] = ()) -> list[Account]:
         """The named accounts, or all active ones. Raises ConfigError for an unknown one, before anything starts."""
@@ -234,6 +239,19 @@ class Engine:
         ends the one under way, and none is begun after it: those accounts have no run in the list.
         """
         remove_leftovers(self.spool_folder)
+        with self.warehouse.keep_open():
+            runs = self._sync_all(accounts, options, on_progress, on_done, is_cancelled)
+            self._keeping(self.warehouse.let_go, "closing of the warehouse")
+        return runs
+
+    def _sync_all(
+        self,
+        accounts: Iterable[Account],
+        options: SyncOptions,
+        on_progress: OnProgress,
+        on_done: Callable[[SyncRun], None],
+        is_cancelled: Callable[[str], bool],
+    ) -> list[SyncRun]:
         self._count_todays_units()
         runs: list[SyncRun] = []
         synced: list[Account] = []

@@ -67,6 +67,17 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
+    def keep_open(self) -> AbstractContextManager[None]:
+        """Within the block this thread keeps a connection from one opening to the next, until somebody calls `let_go`."""
+
+    @abstractmethod
+    def let_go(self) -> None:
+        """Closes what is kept open and not in use; to be called before anything that takes long. From any thread.
+
+        Raises WarehouseError where closing fails, as on a full disk; what was committed stays.
+        """
+
+    @abstractmethod
     def destination(self, staging_layout: str) -> Any:
         """The dlt destination that loads into the warehouse; to be used while the warehouse is open."""
 

@@ -2,7 +2,8 @@
 
 DuckDB lets one process write, and nobody read beside it. So the file is open only while something is read or loaded
 (seconds), under the `warehouse` lock; between those moments people may open it. A person's reader that holds the file
-is waited for as well.
+is waited for as well. Opening and closing cost 50 ms, more than most questions, so a sync keeps a connection from one
+question to the next and lets it go before it waits for anything: an answer of Gmail's, or a lock.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,16 @@ DUCKDB_CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+@dataclass(slots=True)
+class _Opened:
+    """A connection, and the `warehouse` lock that goes with it. `must_close`: it is not to be kept for another question."""
+
+    connection: duckdb.DuckDBPyConnection
+    lock: ExitStack
+    is_claimed: bool = False
+    must_close: bool = False
+
+
 class DuckDBWarehouse(Warehouse):
     """The DuckDB file named by the settings."""
 
@@ -56,6 +68,10 @@ class DuckDBWarehouse(Warehouse):
         self._held = threading.local()
         self._prepare = prepare
         self._prepared = ""
+        self._kept: _Opened | None = None
+        self._keeper: int | None = None
+        self._keeping = threading.Lock()
+        locks.before_waiting = self.let_go
 
     @property
     def exists(self) -> bool:
@@ -63,24 +79,65 @@ class DuckDBWarehouse(Warehouse):
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        held: duckdb.DuckDBPyConnection | None = getattr(self._held, "connection", None)
+        held = self._held_here()
         if held is not None:
             with self._troubles_told():
-                yield held
+                yield held.connection
             return
-        with self._locks.hold("warehouse"):
-            connection = self._connect()
-            self._held.connection = connection
-            try:
-                with self._troubles_told():
-                    identity = claim(connection, self._env, f"warehouse {self.path}")
+        opened = self._take_kept() or self._opened()
+        self._held.opened = opened
+        try:
+            with self._troubles_told():
+                if not opened.is_claimed:
+                    identity = claim(opened.connection, self._env, f"warehouse {self.path}")
                     if identity != self._prepared:
-                        self._prepare(connection, self.dialect)
+                        self._prepare(opened.connection, self.dialect)
                         self._prepared = identity
-                    yield connection
-            finally:
-                self._held.connection = None
-                connection.close()
+                    opened.is_claimed = True
+                yield opened.connection
+        except BaseException:
+            opened.must_close = True
+            raise
+        finally:
+            self._held.opened = None
+            if opened.must_close or self._keeper != threading.get_ident():
+                self._close(opened)
+            else:
+                self._kept = opened
+
+    @contextmanager
+    def keep_open(self) -> Iterator[None]:
+        self._keeper = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._keeper = None
+            self.let_go()
+
+    def let_go(self) -> None:
+        kept = self._take_kept(anybodys=True)
+        if kept is not None:
+            self._close(kept)
+
+    def _held_here(self) -> _Opened | None:
+        """What this thread is in the middle of using."""
+        return getattr(self._held, "opened", None)
+
+    def _opened(self) -> _Opened:
+        with ExitStack() as stack:
+            stack.enter_context(self._locks.hold("warehouse"))
+            return _Opened(self._connect(), stack.pop_all())
+
+    def _take_kept(self, *, anybodys: bool = False) -> _Opened | None:
+        with self._keeping:
+            if self._kept is None or not (anybodys or self._keeper == threading.get_ident()):
+                return None
+            kept, self._kept = self._kept, None
+            return kept
+
+    def _close(self, opened: _Opened) -> None:
+        with opened.lock, self._troubles_told():
+            opened.connection.close()
 
     @contextmanager
     def _troubles_told(self) -> Iterator[None]:
@@ -102,9 +159,8 @@ class DuckDBWarehouse(Warehouse):
     def destination(self, staging_layout: str) -> Any:
         import dlt
 
-        return dlt.destinations.duckdb(
-            self._held.connection, create_indexes=False, staging_dataset_name_layout=staging_layout
-        )
+        with self.open() as connection:
+            return dlt.destinations.duckdb(connection, create_indexes=False, staging_dataset_name_layout=staging_layout)
 
     def expect_load(self, size_bytes: int, *, more_follow: bool = False) -> None:
         """DuckDB gets the memory that the package needs: a few messages with very long texts take more than thousands of
@@ -112,9 +168,17 @@ class DuckDBWarehouse(Warehouse):
         small syncs would fill the file, but between the packages of a long drain the same rows would be rewritten again
         and again.
         """
+        memory = max(_LEAST_MEMORY, _MEMORY_PER_BYTE * size_bytes)
         with self.open() as connection:
-            connection.execute(f"set memory_limit = '{max(_LEAST_MEMORY, _MEMORY_PER_BYTE * size_bytes)}B'")
+            connection.execute(f"set memory_limit = '{memory}B'")
             connection.execute(f"set max_vacuum_tasks = {0 if more_follow else _MERGING}")
+            if memory > _LEAST_MEMORY or more_follow:
+                self._close_afterwards()
+
+    def _close_afterwards(self) -> None:
+        held = self._held_here()
+        if held is not None:
+            held.must_close = True
 
     def merge_row_groups(self) -> None:
         """Takes at most `_LEAST_MEMORY` and some seconds.
@@ -122,8 +186,10 @@ class DuckDBWarehouse(Warehouse):
         Apart from a load, because the memory of both at once would grow with the warehouse. DuckDB merges when it closes a
         file that was written to, so something is written.
         """
+        self.let_go()
         with self.open() as connection:
             connection.execute("update mail_ingest.deployment set env = env")
+            self._close_afterwards()
 
     def write_anew(self, tables: Sequence[str]) -> list[str]:  # noqa: ARG002  the file is written as a whole
         """Copies what the file holds into a new one, which then takes its place: a DuckDB file keeps old bytes in free blocks.
@@ -134,6 +200,7 @@ class DuckDBWarehouse(Warehouse):
         path = self.path.resolve()
         fresh = path.with_name(f"{path.name}.rewritten")
         with self.open() as connection:
+            self._close_afterwards()
             for leftover in (fresh, _log_of(fresh)):
                 leftover.unlink(missing_ok=True)
             connection.execute("checkpoint")
@@ -186,7 +253,7 @@ class DuckDBWarehouse(Warehouse):
         return [found for found in (path, _log_of(path)) if found.exists()]
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        self.let_go()
 
     def identity(self) -> str:
         with self.open():

@@ -31,6 +31,8 @@ class Locks:
     def __init__(self, folder: Path, wait_s: float = 60.0) -> None:
         self._folder = folder
         self.wait_s = wait_s
+        self.before_waiting: Callable[[], None] = lambda: None
+        """Called before a lock that somebody else holds is waited for: whoever waits must not keep what others need."""
         self.while_waiting: Callable[[], None] = lambda: None
         """Called every `POLL_S` while a lock is waited for; what it raises ends the waiting."""
 
@@ -44,10 +46,15 @@ class Locks:
         make_private(self._folder)
         lock = FileLock(self._folder / _file_name(name), thread_local=False)
         deadline = time.monotonic() + wait_s
+        has_waited = False
         while not lock.is_locked:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
+                if not has_waited:
+                    has_waited = True
+                    self.before_waiting()
+                    continue
                 if time.monotonic() >= deadline:
                     raise busy(name, wait_s) from None
                 self.while_waiting()

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -189,6 +189,13 @@ class PostgresWarehouse(Warehouse):
     def identity(self) -> str:
         with self.open():
             return self._prepared
+
+    def keep_open(self) -> AbstractContextManager[None]:
+        # connections are kept anyway, and keep nobody else out
+        return nullcontext()
+
+    def let_go(self) -> None:
+        pass
 
     def close(self) -> None:
         self._server.close()
