@@ -31,10 +31,14 @@ def gmail() -> Iterator[Simulator]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs tests marked with `warehouses` once for each of them; a test's own mark outranks its module's."""
+    """Runs tests marked with `warehouses` once for each of them; a test's own mark outranks its module's.
+
+    `long` names warehouses on which the test is a long one: where it is about what happens before rows reach a database.
+    """
     marked = metafunc.definition.get_closest_marker("warehouses")
     if marked is not None and "warehouse_url" in metafunc.fixturenames:
-        metafunc.parametrize("warehouse_url", marked.args, indirect=True)
+        at_length = [pytest.param(name, marks=pytest.mark.long) for name in marked.kwargs.get("long", ())]
+        metafunc.parametrize("warehouse_url", [*marked.args, *at_length], indirect=True)
 
 
 @pytest.fixture

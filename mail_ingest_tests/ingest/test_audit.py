@@ -18,7 +18,8 @@ from mail_ingest.simulator.faults import Call
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import damage, exchange, sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 
 def _audit(engine: Engine, **options: int) -> Audit:
@@ -63,6 +64,7 @@ def _drift(audit: Audit) -> dict[str, int]:
     return {kind: getattr(audit, kind) for kind in kinds if getattr(audit, kind)}
 
 
+@on_both
 def test_a_true_warehouse_has_no_drift(synced: Engine, box: Mailbox, gmail: Simulator) -> None:
     gmail.reset_ledger()
 
@@ -84,6 +86,7 @@ _GONE = "message_id = (select min(message_id) from gmail.message_states where is
 _STORED = "message_id = (select min(message_id) from gmail.messages)"
 
 
+@on_both
 @pytest.mark.parametrize(
     ("statement", "found"),
     [
@@ -131,6 +134,7 @@ def test_every_kind_of_drift_is_found(synced: Engine, statement: str, found: dic
     assert audit.pending == 0
 
 
+@on_both
 def test_a_wrong_label_is_told_by_label(synced: Engine, box: Mailbox) -> None:
     inbox = next(key for key, record in box.messages().items() if "INBOX" in record.label_ids)
     before = {label.label_id: label for label in _audit(synced).labels}
@@ -223,6 +227,7 @@ def test_a_label_that_is_deleted_under_an_audit_does_not_end_it(synced: Engine, 
     assert label_id not in box.labels()
 
 
+@on_both
 def test_mail_that_changes_while_it_is_audited_is_no_drift(synced: Engine, box: Mailbox, gmail: Simulator) -> None:
     ids = sorted(box.messages())
     gmail.after("messages.list", lambda: box.add(subject="during", labels=("INBOX",)), times=3)
@@ -328,6 +333,7 @@ def test_a_budget_that_is_left_over_names_the_labels_it_did_not_reach(synced: En
     assert {label.label_id for label in audit.labels} == set(box.labels()) - unreached
 
 
+@on_both
 def test_a_message_that_gmail_gives_other_bytes_for_is_found(
     synced: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

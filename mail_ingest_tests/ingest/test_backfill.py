@@ -15,7 +15,8 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 #: Moments on both sides of the ends of February 2024, in milliseconds, and at midnights of California.
 EDGES = {
@@ -47,6 +48,7 @@ def _filed(engine: Engine) -> dict[str, tuple[str, str | None]]:
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
+@on_both
 @pytest.mark.parametrize("bounds", ["inclusive", "exclusive"])
 def test_no_millisecond_of_a_month_is_missed_whatever_the_bounds_include(
     bounds: Literal["inclusive", "exclusive"], engine: Engine, box: Mailbox, gmail: Simulator
@@ -106,6 +108,7 @@ def test_a_message_that_the_neighbour_has_listed_first_is_bought_with_its_own_mo
     assert _filed(engine) == {edge: ("2024-02", None)}
 
 
+@on_both
 def test_the_newest_partition_comes_first_whenever_its_mail_was_imported(
     engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator
 ) -> None:
@@ -147,6 +150,7 @@ def test_mail_that_is_imported_into_a_finished_month_is_picked_up(
     assert_true_to_gmail(engine, box)
 
 
+@on_both
 def test_a_finished_range_costs_its_list_pages_and_the_look_at_the_mailbox(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
@@ -194,6 +198,7 @@ def test_what_was_bought_by_months_is_not_bought_again_by_days_nor_the_other_way
     assert_true_to_gmail(engine, box)
 
 
+@on_both
 def test_an_estimate_tells_what_a_backfill_then_costs(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
     box.generate(60, seed=6, start="2024-01-01", end="2024-04-01")
     sync(engine, max_messages=10)

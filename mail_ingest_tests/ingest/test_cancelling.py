@@ -18,7 +18,8 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,7 @@ def _ask_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "ASK_EVERY_S", 0.0)
 
 
+@on_both
 def test_a_cancelled_drain_loads_what_it_fetched_and_the_next_sync_goes_on(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:

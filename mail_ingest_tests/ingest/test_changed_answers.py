@@ -22,7 +22,8 @@ from mail_ingest_tests.truth import (
     sync,
 )
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 PLANTED = "planted-value"
 
@@ -84,6 +85,7 @@ def _change_everything(gmail: Simulator) -> list[str]:
     return sorted(lines)
 
 
+@on_both
 def test_new_and_changed_fields_break_nothing_and_are_told(
     engine: Engine, box: Mailbox, gmail: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,6 +156,7 @@ def test_what_was_found_a_week_ago_is_checked_no_more(engine: Engine, box: Mailb
     assert engine.queries.unexpected_fields(ADDRESS) == {"getProfile.novelty: unknown string"}
 
 
+@on_both
 def test_a_message_that_cannot_be_read_any_more_is_a_failure_that_names_the_field(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:

@@ -17,9 +17,11 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, lose_warehouse, sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 
+@on_both
 def test_content_equals_the_mailbox_byte_for_byte(engine: Engine, box: Mailbox) -> None:
     box.generate(150, seed=21)
 
@@ -49,6 +51,7 @@ def test_people_see_what_a_long_drain_has_brought_so_far(
     assert seen == [20]
 
 
+@on_both
 def test_content_is_bought_once(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
     box.generate(60, seed=21)
     sync(engine)
@@ -60,6 +63,7 @@ def test_content_is_bought_once(engine: Engine, box: Mailbox, gmail: Simulator) 
     assert gmail.calls("messages.get") == 60
 
 
+@on_both
 def test_a_limit_buys_the_newest_and_leaves_the_rest_for_later(engine: Engine, box: Mailbox) -> None:
     box.generate(80, seed=22)
 
@@ -110,6 +114,7 @@ def test_a_message_that_cannot_be_fetched_stays_in_the_backlog_with_its_error(
     assert engine.queries.unresolved_failures(ADDRESS) == 1
 
 
+@on_both
 def test_a_failed_message_is_fetched_again_when_its_time_has_come(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
@@ -180,6 +185,7 @@ def test_spent_quota_ends_the_run_cleanly_and_says_when_to_go_on(
     assert_true_to_gmail(engine, box)
 
 
+@on_both
 def test_a_killed_process_costs_at_most_the_pack_that_was_open(
     engine: Engine, box: Mailbox, gmail: Simulator, environment: dict[str, str]
 ) -> None:
@@ -232,6 +238,7 @@ def test_html_is_kept_in_the_warehouse_when_asked_for(
     ) == [("Hello there", "html", True)]
 
 
+@on_both
 def test_months_are_backfilled_alone_and_finished_ones_cost_list_pages_only(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
@@ -251,6 +258,7 @@ def test_months_are_backfilled_alone_and_finished_ones_cost_list_pages_only(
     assert gmail.units() == 2 + 5
 
 
+@on_both
 @pytest.mark.parametrize("moment", ["1970-01-01T00:00:01", "2199-01-01T00:00:00"])
 def test_impossible_dates_land_and_belong_to_a_month(engine: Engine, box: Mailbox, moment: str) -> None:
     date = datetime.fromisoformat(moment).replace(tzinfo=UTC)

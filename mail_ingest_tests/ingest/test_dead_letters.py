@@ -29,7 +29,8 @@ from mail_ingest.warehouse.marts import load_relations
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, column_comments, sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 SECRET = "planted words out of a mail"
 POISON = b"From: a@b.example\r\nSubject: poison\r\n\r\nx-breaks-the-parser\r\n"
@@ -86,6 +87,7 @@ def _fragile_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mime, "parse", fragile)
 
 
+@on_both
 def test_a_message_that_fails_for_ever_is_parked_and_costs_its_neighbours_nothing(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
@@ -208,6 +210,7 @@ def test_healthy_mail_that_fails_throughout_still_fails_the_account(
     assert (run.outcome, run.error_class) == ("failed", ServerError.__name__)
 
 
+@on_both
 def test_a_person_may_retry_one_message_or_all(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
     box.generate(9, seed=23)
     one, other = sorted(box.messages())[2], sorted(box.messages())[6]
@@ -252,6 +255,7 @@ def test_an_answer_that_nobody_foresaw_is_a_failure_of_its_message(
     assert SECRET not in caplog.text
 
 
+@on_both
 @pytest.mark.parametrize("field", ["internalDate", "sizeEstimate", "historyId"])
 def test_a_number_that_fits_no_column_fails_its_message_alone(
     engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch, field: str
@@ -357,6 +361,7 @@ def test_an_adopted_message_that_breaks_the_parser_is_marked_as_well(
     assert _rows(engine, "select message_id from gmail.messages where parser_version = 0") == [(broken,)]
 
 
+@on_both
 def test_a_warehouse_without_the_columns_of_dead_letters_gains_them_and_keeps_its_rows(
     new_engine: Callable[..., Engine], engine: Engine, box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,6 +421,7 @@ _COLUMNS = (
 )
 
 
+@on_both
 def test_a_text_of_a_message_that_no_file_can_hold_does_not_spoil_its_pack(
     engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,8 @@ from mail_ingest_tests.truth import assert_true_to_gmail
 
 BOB = "bob@example.com"
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ def assert_nothing_of_bob_is_left(engine: Engine) -> None:
         engine.registry.find(BOB)
 
 
+@on_both
 def test_nothing_of_an_erased_account_is_left_and_the_others_lack_nothing(
     engine: Engine, box: Mailbox, bob: Mailbox
 ) -> None:
@@ -163,6 +165,7 @@ engine.erase_account("bob@example.com")
 """
 
 
+@on_both
 @pytest.mark.parametrize(
     "point",
     [

@@ -17,7 +17,8 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 PERSON, NAME = "planted.person@correspondent.example", "Planted Person"
 BODY, PHONE, IBAN, CODE = "planted-body", "+44 20 7946 0958", "DE89 3704 0044 0532 0130 00", "90417263"
@@ -107,6 +108,7 @@ def change(engine: Engine, **privacy: object) -> int:
     return agreed.bought_again
 
 
+@on_both
 @pytest.mark.parametrize("tier", FORBIDDEN)
 def test_what_a_tier_forbids_is_nowhere(
     tier: Tier,
@@ -142,6 +144,7 @@ def test_what_a_tier_forbids_is_nowhere(
     assert joined == 1, "replies join with what they answer"
 
 
+@on_both
 @pytest.mark.parametrize("tier", FORBIDDEN)
 def test_a_stricter_tier_rewrites_what_is_stored(
     tier: Tier, engine: Engine, box: Mailbox, gmail: Simulator, tmp_path: Path
@@ -208,6 +211,7 @@ def test_sign_in_mail_is_bought_once_and_leaves_only_its_id(
     assert sync(engine).contents_stored == 1
 
 
+@on_both
 def test_sign_in_mail_that_is_stored_is_erased_where_it_is_turned_off(
     engine: Engine, box: Mailbox, tmp_path: Path
 ) -> None:

@@ -20,7 +20,8 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, damage, exchange, sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 _KEPT = (
     "select message_id, thread_id, internal_date, fetched_at, source, raw_pack, sha256 from gmail.messages order by 1"
@@ -63,6 +64,7 @@ def _fill(box: Mailbox, count: int = 8) -> None:
         )
 
 
+@on_both
 def test_rows_are_made_again_without_gmail_and_keep_where_they_came_from(
     engine: Engine, box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +217,7 @@ SqlClientBase.execute_many = counted
 """
 
 
+@on_both
 @pytest.mark.parametrize("kill", [_DIES_PARSING, *(_DIES_LOADING.format(at=at) for at in (4, 5, 6))])
 def test_a_killed_reparse_goes_on_and_leaves_nothing_half_done(
     engine: Engine, box: Mailbox, gmail: Simulator, environment: dict[str, str], kill: str

@@ -10,9 +10,11 @@ from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Call, Mailbox, Simulator
 from mail_ingest_tests.truth import assert_deletions_equal, assert_states_equal, back_up, sync
 
-pytestmark = pytest.mark.warehouses("duckdb", "postgres")
+pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
+on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 
+@on_both
 def test_first_sync_sweeps_every_message_and_label(engine: Engine, box: Mailbox) -> None:
     box.generate(700, seed=3)
 
@@ -30,6 +32,7 @@ def test_a_mailbox_without_messages_syncs(engine: Engine, box: Mailbox) -> None:
     assert_states_equal(engine, box)
 
 
+@on_both
 def test_no_change_costs_two_units_and_two_requests_and_loads_nothing(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
@@ -46,6 +49,7 @@ def test_no_change_costs_two_units_and_two_requests_and_loads_nothing(
     assert engine.accounts()[0].last_checked_at is not None
 
 
+@on_both
 def test_every_kind_of_change_is_replayed(engine: Engine, box: Mailbox, gmail: Simulator) -> None:
     box.generate(120, seed=5)
     sync(engine)
@@ -129,6 +133,7 @@ def test_odd_history_pages_change_nothing(engine: Engine, box: Mailbox, gmail: S
     )
 
 
+@on_both
 def test_expired_history_is_repaired_by_sweeping_without_buying_content(
     engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
@@ -285,6 +290,7 @@ def test_a_passing_404_of_a_new_message_is_no_deletion(engine: Engine, box: Mail
     assert_states_equal(engine, box)
 
 
+@on_both
 def test_a_renamed_label_keeps_its_id_and_a_deleted_one_leaves_its_messages(engine: Engine, box: Mailbox) -> None:
     box.generate(60, seed=2)
     label = box.create_label("Before")
@@ -324,6 +330,7 @@ def test_changes_during_a_sweep_are_replayed(engine: Engine, box: Mailbox, gmail
     assert_states_equal(engine, box)
 
 
+@on_both
 @pytest.mark.parametrize(("mode", "reads"), [("auto", 2), ("full", 1)])
 def test_a_label_that_came_and_went_between_two_syncs_stays_on_no_message(
     engine: Engine, box: Mailbox, gmail: Simulator, mode: str, reads: int
@@ -411,6 +418,7 @@ def test_labels_that_gmail_does_not_list_are_kept(engine: Engine, box: Mailbox, 
     assert stored == [(None,)]
 
 
+@on_both
 def test_label_events_are_bounded_by_the_two_observations(engine: Engine, box: Mailbox) -> None:
     box.generate(5, seed=2)
     sync(engine)
@@ -459,6 +467,7 @@ def test_pages_that_skip_ids_under_change_delete_nothing_that_lives(
     assert_states_equal(engine, box)
 
 
+@on_both
 def test_a_warehouse_restored_from_a_backup_is_swept_anew(engine: Engine, box: Mailbox, tmp_path: Path) -> None:
     box.generate(40, seed=2)
     sync(engine)
@@ -552,6 +561,7 @@ def test_a_forced_full_sync_keeps_the_events_that_history_still_has(engine: Engi
     assert {event[3] for event in events} == {"history"}
 
 
+@on_both
 def test_many_changes_land_in_packages_of_bounded_size(
     engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
