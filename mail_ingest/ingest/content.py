@@ -334,6 +334,7 @@ class ContentDrain:
         missing = self._queries.ids_without_content(self._account_id, self._archive.message_ids(pack))
         if not missing:
             return
+        self._queries.let_go()
         with Spool(self._spool_folder) as spool:
             rows, admission = self._content_rows(spool)
             if admission.may_refuse:

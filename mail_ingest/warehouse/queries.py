@@ -142,6 +142,10 @@ class Queries:
         gets at it meanwhile, so nothing else is to be waited for within the block."""
         return self._warehouse.open()
 
+    def let_go(self) -> None:
+        """Lets others have the warehouse, before something else that takes long."""
+        self._warehouse.let_go()
+
     def iter_states(self, account_id: str) -> Iterator[StoredState]:
         """Every stored state of an account, streamed; the warehouse stays open until the iterator is done."""
         parse = _LabelSets()

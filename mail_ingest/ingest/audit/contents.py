@@ -94,6 +94,7 @@ def _lost_packs(engine: Engine, audit: Audit, packs: dict[str, int]) -> set[str]
     present = set(engine.archive.packs(audit.account_id))
     for some in _batched(list(packs), _PACKS_AT_ONCE):
         stored = auditing.ids_by_pack(engine.warehouse, audit.account_id, some)
+        engine.warehouse.let_go()
         for pack in some:
             try:
                 held = set(engine.archive.message_ids(pack)) if pack in present else set()
@@ -110,6 +111,7 @@ def _lost_packs(engine: Engine, audit: Audit, packs: dict[str, int]) -> set[str]
 def _compare(engine: Engine, audit: Audit, some: Sequence[tuple[str, str | None, str, str]], policy: Policy) -> None:
     ids = [message_id for message_id, *_ in some]
     stored = {table.name: auditing.rows_of(engine.warehouse, table.name, audit.account_id, ids) for table in _TABLES}
+    engine.warehouse.let_go()
     for message_id, pack, sha256, _ in some:
         try:
             archived = engine.archive.read_message(pack or "", message_id)

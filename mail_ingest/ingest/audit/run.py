@@ -36,6 +36,11 @@ def audit_account(engine: Engine, account: Account, options: AuditOptions) -> Au
 
     Raises what the client raises, BusyError, and WrongMailboxError before anything is compared with the mailbox.
     """
+    with engine.warehouse.keep_open():
+        return _audit(engine, account, options)
+
+
+def _audit(engine: Engine, account: Account, options: AuditOptions) -> Audit:
     audit = Audit(account.account_id)
     budget = Budget(engine.governor, account.account_id, options.max_units)
     policy = engine.registry.policy(account)
