@@ -115,9 +115,11 @@ class DuckDBWarehouse(Warehouse):
             self.let_go()
 
     def let_go(self) -> None:
-        kept = self._take_kept(anybodys=True)
-        if kept is not None:
-            self._close(kept)
+        with self._keeping:
+            # other threads wait here too: none of them should ask Gmail while the file is still being closed
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                self._close(kept)
 
     def _held_here(self) -> _Opened | None:
         """What this thread is in the middle of using."""
@@ -128,9 +130,9 @@ class DuckDBWarehouse(Warehouse):
             stack.enter_context(self._locks.hold("warehouse"))
             return _Opened(self._connect(), stack.pop_all())
 
-    def _take_kept(self, *, anybodys: bool = False) -> _Opened | None:
+    def _take_kept(self) -> _Opened | None:
         with self._keeping:
-            if self._kept is None or not (anybodys or self._keeper == threading.get_ident()):
+            if self._keeper != threading.get_ident():
                 return None
             kept, self._kept = self._kept, None
             return kept

@@ -107,9 +107,7 @@ def doubled_rows(warehouse: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def scenarios(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Callable[[str, Dialect], Scenario]]:
+def scenarios(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Callable[[str, Dialect], Scenario]]:
     """Scenarios by name and warehouse, each made when first asked for."""
     made: dict[tuple[str, Dialect], Scenario] = {}
     with Simulator(quota="off") as gmail, ExitStack() as databases:
@@ -119,7 +117,7 @@ def scenarios(
                 folder = tmp_path_factory.mktemp(f"{name}-{dialect}")
                 warehouse = f"duckdb:///{folder / 'before' / 'warehouse.duckdb'}"
                 if dialect == "postgres":
-                    warehouse = databases.enter_context(fresh_database(request.getfixturevalue("postgres")))
+                    warehouse = databases.enter_context(fresh_database(postgres))
                 made[name, dialect] = _make(name, gmail, folder, warehouse)
             return made[name, dialect]
 
