@@ -97,7 +97,7 @@ def test_a_run_waits_for_its_pool(engine: Engine, box: Mailbox, gmail: Simulator
         assert gmail.calls() == 0
     finally:
         storage.free_concurrency_slots_for_run(other.run_id)
-        thread.join(timeout=60)
+        thread.join(timeout=240)
 
     assert runs[0].success
 
