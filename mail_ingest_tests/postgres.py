@@ -40,10 +40,10 @@ def embedded_server() -> Iterator[str]:
 
 
 @contextmanager
-def fresh_database(server: str) -> Iterator[str]:
-    """The URL of an empty database on a server, dropped at the end."""
+def fresh_database(server: str, options: str = "") -> Iterator[str]:
+    """The URL of an empty database on a server, dropped at the end. `options`: those of `create database`."""
     name = f"mail_ingest_test_{uuid.uuid4().hex[:12]}"
-    execute(server, f"create database {name}")
+    execute(server, f"create database {name} {options}")
     try:
         yield with_database(server, name)
     finally:

@@ -211,12 +211,29 @@ class PostgresWarehouse(Warehouse):
         return str(row[1])
 
     def _make(self, connection: PostgresConnection) -> str:
+        self._check_characters(connection)
         # processes that start together would make the same things
         with self._locks.hold("prepare"):
             stored = self._stored_identity(connection)
             identity = stored or claim(connection, self._env, f"warehouse {self._server.where}")
             self._prepare(connection, self.dialect)
         return identity
+
+    def _check_characters(self, connection: PostgresConnection) -> None:
+        """Raises ConfigError where the database cannot hold all characters, or lowers the letters of ASCII alone."""
+        [encoding] = connection.execute("select current_setting('server_encoding')").fetchone()
+        # chr() counts in Unicode where the encoding is UTF8
+        knows_letters = encoding == "UTF8" and connection.execute("select lower(chr(196)) = chr(228)").fetchone()[0]
+        if not knows_letters:
+            lacks = (
+                "knows no letters beyond ASCII, so that names and subjects would be told apart by their case"
+                if encoding == "UTF8"
+                else f"has the encoding {encoding}, which cannot hold all mail"
+            )
+            raise ConfigError(
+                f"The warehouse {self._server.where} {lacks}; name another database in MAIL_INGEST_WAREHOUSE, made by "
+                "create database mail template template0 encoding 'UTF8' locale 'C.UTF-8' (or 'en_US.UTF-8')."
+            )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -12,7 +12,8 @@ from mail_ingest_tests.sql.databases import ADA, Database, at
 
 GRACE = "grace@other.example"
 LABELS = ["INBOX", "UNREAD", "STARRED", "SENT", "DRAFT", "TRASH", "SPAM", "Label_1", "Label_2"]
-PEOPLE = ["bo@partner.example", "Cy@Partner.example", "dee@example.com", ADA, "list@lists.example", "no address"]
+PEOPLE = ["bo@partner.example", "Cy@Partner.example", "_dee@example.com", ADA, "list@lists.example", "no address"]
+SUBJECTS = ["Plan", "Re: Plan", "AW: Fwd:  the   plan", "RE:\u3000計画\u3000ÄRGER", None]
 TABLES = [relation.name for relation in load_relations() if relation.is_table]
 
 
@@ -157,12 +158,12 @@ class Landing:
             account_id=key[0],
             internal_date=moment,
             from_address=author,
-            subject=self.random.choice(["Plan", "Re: Plan", "AW: Fwd:  the   plan", None]),
+            subject=self.random.choice(SUBJECTS),
             attachment_count=self.random.randint(0, 1),
         )
         recipients = [
             self.database.recipient(
-                key[1], kind, address, account_id=key[0], name=self.random.choice(["", "Bo", "B. Oak"])
+                key[1], kind, address, account_id=key[0], name=self.random.choice(["", "bo", "B. Oak", "Änne"])
             )
             for kind, address in (
                 ("from", author),

@@ -67,21 +67,25 @@ def test_a_thread_whose_content_is_not_stored_has_counts_alone(database: Databas
     ]
 
 
-@pytest.mark.parametrize(
-    ("subject", "normalized"),
-    [
-        ("Plan", "plan"),
-        ("Re: AW: Fwd:  the\t Plan ", "the plan"),
-        ("RE[2]: Plan", "plan"),
-        ("Regarding: Plan", "regarding: plan"),
-        ("", ""),
-        (None, None),
-    ],
-)
-def test_subjects_of_one_conversation_are_normalized_alike(
-    database: Database, subject: str | None, normalized: str | None
-) -> None:
-    database.load(message_states=[database.state("m1")], messages=[database.message("m1", subject=subject)])
+def test_subjects_of_one_conversation_are_normalized_alike(database: Database) -> None:
+    normalized = {
+        "Plan": "plan",
+        "Re: AW: Fwd:  the\t Plan ": "the plan",
+        "RE[2]: Plan": "plan",
+        "RE: ÄRGER": "ärger",
+        # the wide blank of Chinese and Japanese, and one that does not break
+        "Re:\u3000計画\u3000\u00a0案\u3000": "計画 案",
+        "Regarding: Plan": "regarding: plan",
+        "": "",
+        None: None,
+    }
+    database.load(
+        message_states=[database.state(f"m{number}", thread_id=f"t{number}") for number in range(len(normalized))],
+        messages=[
+            database.message(f"m{number}", thread_id=f"t{number}", subject=subject)
+            for number, subject in enumerate(normalized)
+        ],
+    )
     database.build()
 
-    assert database.rows("select normalized_subject from mail.threads") == [(normalized,)]
+    assert dict(database.rows("select subject, normalized_subject from mail.threads")) == normalized

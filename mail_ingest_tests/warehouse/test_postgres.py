@@ -17,7 +17,7 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.queries import Scope
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.postgres import execute, with_database, with_user
+from mail_ingest_tests.postgres import execute, fresh_database, with_database, with_user
 from mail_ingest_tests.truth import assert_contents_equal, sync
 from mail_ingest_tests.warehouse.test_locks import end_sessions
 
@@ -208,6 +208,29 @@ def test_another_deployment_is_refused(engine: Engine, new_engine: Callable[...,
     own = f"sqlite:///{tmp_path / 'staging.sqlite'}"
     with pytest.raises(ConfigError, match="belongs to the deployment 'local', this process runs as 'staging'"):
         new_engine(MAIL_INGEST_ENV="staging", MAIL_INGEST_CONTROL=own).check_warehouse()
+
+
+@pytest.mark.parametrize(
+    ("options", "lacks"),
+    [
+        ("encoding 'SQL_ASCII' locale 'C'", "has the encoding SQL_ASCII"),
+        ("encoding 'LATIN1' locale 'C'", "has the encoding LATIN1"),
+        ("encoding 'UTF8' locale 'C'", "knows no letters beyond ASCII"),
+    ],
+)
+def test_a_database_that_cannot_hold_or_lower_all_letters_is_refused_before_anything_is_made(
+    empty: Callable[[str], Engine], postgres: str, options: str, lacks: str
+) -> None:
+    with fresh_database(postgres, f"template template0 {options}") as url:
+        engine = empty(url)
+        with pytest.raises(ConfigError) as raised:
+            engine.check_warehouse()
+        engine.close()
+
+        assert lacks in str(raised.value)
+        assert "encoding 'UTF8' locale 'C.UTF-8'" in str(raised.value)
+        assert "\n" not in str(raised.value)
+        assert execute(url, "select count(*) from pg_namespace where nspname ~ '^(gmail|mail)'") == [(0,)]
 
 
 _SECRET = "s3cret-and-l0ng"

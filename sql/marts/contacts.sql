@@ -59,7 +59,7 @@ names as (
         account_id,
         address,
         name,
-        row_number() over (partition by account_id, address order by count(*) desc, name) as place
+        row_number() over (partition by account_id, address order by count(*) desc, name collate "C") as place
     from seen
     where name <> ''
     group by account_id, address, name

@@ -91,7 +91,8 @@ totals as (
         min(internal_date) as first_message_at,
         max(case when not is_draft then internal_date end) as last_message_at,
         count(distinct lower(from_address)) as participant_count,
-        string_agg(distinct lower(from_address), ', ' order by lower(from_address)) as participants,
+        -- not the database's own order, which differs from server to server
+        string_agg(distinct lower(from_address) collate "C", ', ' order by lower(from_address) collate "C") as participants,
         max(case when has_attachments then 1 else 0 end) = 1 as has_attachments,
         max(case when in_inbox then 1 else 0 end) = 1 as in_inbox,
         min(case when has_content then 1 else 0 end) = 1 as has_all_content
@@ -105,11 +106,14 @@ select
     ends.subject,
     trim(
         regexp_replace(
-            regexp_replace(
-                lower(ends.subject),
-                '^(\s*(re|fw|fwd|aw|wg|sv|vs|antw|tr|rv|res|enc)(\[[0-9]+\])*:)+', ''
+            trim(
+                regexp_replace(
+                    lower(ends.subject),
+                    -- not \s, which means ASCII alone on one database and what the locale says on the other
+                    '[\t-\r ' || chr(160) || chr(8192) || '-' || chr(8202) || chr(12288) || ']+', ' ', 'g'
+                )
             ),
-            '\s+', ' ', 'g'
+            '^( ?(re|fw|fwd|aw|wg|sv|vs|antw|tr|rv|res|enc)(\[[0-9]+\])*:)+', ''
         )
     ) as normalized_subject,
     totals.message_count,
