@@ -346,3 +346,37 @@ def test_postgres_has_the_indexes_that_the_files_name_and_gives_them_to_tables_t
         database.connection.execute(f"drop index mail.{name}")
     database.rebuild()
     assert dict(database.rows(asked)) == declared
+
+
+_COMMENTS = """
+select relations.oid::regclass::text, columns.attname,
+    obj_description(relations.oid, 'pg_class'), col_description(relations.oid, columns.attnum)
+from pg_class as relations
+inner join pg_attribute as columns
+    on relations.oid = columns.attrelid
+where relations.relnamespace = 'mail'::regnamespace
+    and relations.relkind in ('r', 'v')
+    and columns.attnum > 0
+    and not columns.attisdropped
+"""
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_psql_shows_what_every_relation_and_column_is_whatever_was_built(database: Database) -> None:
+    of_mail = [relation for relation in load_relations() if relation.schema == "mail"]
+    described = {
+        (relation.name, column, relation.description, description)
+        for relation in of_mail
+        for column, description in relation.columns.items()
+    }
+    database.load(message_states=[database.state("m1")], messages=[database.message("m1")])
+    database.build()
+    assert set(database.rows(_COMMENTS)) == described
+
+    database.rebuild()
+    assert set(database.rows(_COMMENTS)) == described
+
+    # a table of another definition is made anew
+    database.connection.execute("alter table mail.threads drop column subject")
+    database.rebuild()
+    assert set(database.rows(_COMMENTS)) == described
