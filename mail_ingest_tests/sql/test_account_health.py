@@ -34,7 +34,15 @@ def test_syncs_are_numbered_from_the_newest_and_timed(database: Database) -> Non
 
 
 def test_an_account_shows_its_last_outcome_its_failures_and_its_backlog(database: Database) -> None:
-    account = {"account_id": ADA, "messages_total": 4, "status": "active", "last_synced_at": at("2026-03-09 07:00")}
+    account = {
+        "account_id": ADA,
+        "messages_total": 4,
+        "status": "active",
+        "account_group": "sales",
+        "privacy": "redacted",
+        "last_synced_at": at("2026-03-09 07:00"),
+        "last_full_sync_at": at("2026-03-01 07:00"),
+    }
     failure = {"account_id": ADA, "attempts": 5, "error_class": "ServerError"}
     database.load(
         accounts=[account],
@@ -65,6 +73,9 @@ def test_an_account_shows_its_last_outcome_its_failures_and_its_backlog(database
         "select status, last_outcome, last_error_class, failures_in_a_row, units_7_days, message_count, messages_total, "
         "backlog_count, failing_count, dead_letter_count from mail.account_health"
     ) == [("active", "failed", "ServerError", 2, 27, 4, 4, 3, 2, 1)]
+    assert database.rows(
+        "select account_id, account_group, privacy, last_synced_at, last_full_sync_at from mail.account_health"
+    ) == [(ADA, "sales", "redacted", at("2026-03-09 07:00"), at("2026-03-01 07:00"))]
 
 
 def test_an_account_that_only_ever_failed_has_all_its_failures_in_a_row(database: Database) -> None:

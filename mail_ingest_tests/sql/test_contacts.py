@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mail_ingest.warehouse.configuration import write_hashed_domains
 from mail_ingest_tests.sql.databases import ADA, Database, at
 
 
@@ -106,6 +107,46 @@ def test_domains_can_be_called_internal(database: Database) -> None:
         "bo@partner.example": True,
         "cy@example.com": True,
     }
+
+
+def test_hashed_domains_of_ones_own_are_internal_as_well(database: Database) -> None:
+    addresses = ["h1@own.hash", "h2@named.hash", "h3@other.hash"]
+    database.configure(internal_domains=("named.example",))
+    write_hashed_domains(
+        database.connection,
+        {"example.com": "own.hash", "named.example": "named.hash", "elsewhere.example": "other.hash"},
+    )
+    database.load(
+        message_states=[database.state("m1")],
+        messages=[database.message("m1")],
+        message_recipients=[
+            database.recipient("m1", "to", address, position=position) for position, address in enumerate(addresses)
+        ],
+    )
+    database.build()
+
+    assert dict(database.rows("select address, is_internal from mail.contacts")) == {
+        "h1@own.hash": True,
+        "h2@named.hash": True,
+        "h3@other.hash": False,
+    }
+
+
+def test_recipients_have_the_name_and_the_group_of_their_header(database: Database) -> None:
+    database.load(
+        message_states=[database.state("m1")],
+        messages=[database.message("m1")],
+        message_recipients=[
+            database.recipient("m1", "to", "bo@partner.example", name="Bo Oak", group_name="Team"),
+            database.recipient("m1", "cc", "cy@partner.example"),
+        ],
+    )
+    database.build()
+
+    assert database.rows("select kind, name, group_name from mail.recipients order by kind") == [
+        ("cc", "", ""),
+        ("to", "Bo Oak", "Team"),
+    ]
 
 
 def test_people_at_gmail_are_not_internal_to_an_account_at_gmail(database: Database) -> None:
