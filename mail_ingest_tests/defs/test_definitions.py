@@ -82,6 +82,7 @@ _CLAIMS = [
     "mail/label_intervals:message_is_known",
     "mail/message_labels:label_is_known",
     "mail/message_labels:label_is_not_deleted",
+    "mail/message_labels:message_is_known",
     "mail/message_lifecycle:message_is_known",
     "mail/message_lifecycle:observations_follow",
     "mail/message_lifecycle:replies_follow",

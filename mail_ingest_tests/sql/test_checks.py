@@ -135,6 +135,10 @@ BREAKS: dict[str, list[tuple[str, int]]] = {
     "mail.message_labels:label_is_not_deleted": [
         (f"update mail.labels set deleted_at = now() where label_id = 'INBOX' and account_id = '{ADA}'", 3),
     ],
+    "mail.message_labels:message_is_known": [
+        (f"delete from mail.messages {_M1}", 3),
+        ("update mail.message_labels set message_id = 'gone' where message_id = 'm2'", 2),
+    ],
     "mail.message_lifecycle:message_is_known": [
         (f"delete from mail.messages {_M1}", 2),
         (f"update mail.messages set has_content = false {_M1}", 2),
