@@ -7,16 +7,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
 from mail_ingest.accounts import Registry, token_env
+from mail_ingest.ingest import Engine
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.crashes.conftest import doubled_rows
 from mail_ingest_tests.postgres import execute
+from mail_ingest_tests.truth import assert_analyst_tables_are_built
 
 pytestmark = pytest.mark.warehouses("postgres")
 
@@ -38,15 +41,20 @@ _MESSAGES = 100
 
 
 def test_six_processes_load_six_accounts_at_once_and_every_row_is_exact(
-    gmail: Simulator, environment: dict[str, str], tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+    gmail: Simulator,
+    environment: dict[str, str],
+    new_engine: Callable[..., Engine],
+    tmp_path: Path,
+    warehouse_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two accounts share each shard, so that processes meet at its pipelines, here from two machines."""
     homes = [tmp_path / f"machine-{number}" for number in range(2)]
-    variables = {
-        **environment,
+    shared = {
         "MAIL_INGEST_CONTROL": f"sqlite:///{tmp_path / 'control.sqlite'}",
         "MAIL_INGEST_KEY": Fernet.generate_key().decode(),
     }
+    variables = {**environment, **shared}
     registry = Registry(load_settings(variables))
     boxes: dict[str, Mailbox] = {}
     for number in range(6):
@@ -89,6 +97,8 @@ def test_six_processes_load_six_accounts_at_once_and_every_row_is_exact(
     ]
     for address, box in boxes.items():
         _assert_exact(warehouse_url, address, box)
+    # each process built them beside the others, by the loads that it saw
+    assert_analyst_tables_are_built(new_engine(**shared))
 
 
 def _assert_exact(warehouse: str, account_id: str, box: Mailbox) -> None:
