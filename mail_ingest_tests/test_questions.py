@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
 from mail_ingest.ingest import Engine
-from mail_ingest.simulator import Mailbox
+from mail_ingest.simulator import Mailbox, MessageRecord, Simulator
 from mail_ingest.warehouse.reading import ask
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import sync
@@ -36,7 +37,9 @@ def test_the_page_asks_at_least_fifteen_questions_each_with_its_columns_and_sql(
 
 
 @pytest.mark.warehouses("duckdb", "postgres")
-def test_every_answer_has_its_columns_and_several_count_what_the_mailbox_holds(engine: Engine, box: Mailbox) -> None:
+def test_every_answer_has_its_columns_and_several_count_what_the_mailbox_holds(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
     box.generate(400, seed=91, mean_size_bytes=3_000)
     sync(engine)
     before = box.messages()
@@ -61,6 +64,15 @@ def test_every_answer_has_its_columns_and_several_count_what_the_mailbox_holds(e
     empty = [title for title, rows in answers.items() if not rows]
     assert empty == [], "the mailbox has something to say to every question"
     _compare(answers, box, gone, starred)
+    ever = {**before, **box.messages()}
+    # a star that was there at first sight is seen then
+    stars = [message_id for message_id, message in ever.items() if "STARRED" in message.label_ids]
+    _compare_days(answers, ever, {"hours_to_read": read, "hours_to_star": stars, "hours_to_archive": []})
+    _compare_threads(answers, box)
+    cost = answers["What did syncs cost?"]
+    assert {row["kind"]: row["syncs"] for row in cost} == {"full": 1, "partial": 1}
+    assert sum(row["units"] for row in cost) == gmail.units()
+    assert sum(row["contents_stored"] for row in cost) == len(ever)
 
 
 def _add_conversations(box: Mailbox) -> None:
@@ -156,3 +168,68 @@ def _compare(answers: dict[str, list[dict[str, Any]]], box: Mailbox, gone: list[
     sizes = [len(box.raw(row["message_id"])) for row in largest]
     assert [row["freed_bytes"] for row in largest] == sizes == sorted(sizes, reverse=True)
     assert largest[-1]["freed_so_far_bytes"] == sum(sizes)
+
+
+def _compare_days(
+    answers: dict[str, list[dict[str, Any]]], ever: dict[str, MessageRecord], observed: dict[str, list[str]]
+) -> None:
+    """What is counted by day, month and quarter, of all mail that ever was; and how long changes of it took to be seen."""
+    moments = {
+        message_id: datetime.fromtimestamp(held.internal_date_ms / 1000, UTC) for message_id, held in ever.items()
+    }
+    received = [message_id for message_id, held in ever.items() if not held.label_ids & {"SENT", "DRAFT"}]
+
+    waits = answers["How long does mail wait to be read, archived, starred?"]
+    arrived = Counter(_month(moments[message_id]) for message_id in received)
+    assert {row["month"]: row["received"] for row in waits} == arrived
+    now = datetime.now(UTC)
+    for column, changed in observed.items():
+        hours: dict[date, list[float]] = {}
+        for message_id in set(changed).intersection(received):
+            waited = (now - moments[message_id]).total_seconds() / 3600
+            hours.setdefault(_month(moments[message_id]), []).append(waited)
+        told = {row["month"]: row[column] for row in waits if row[column] is not None}
+        assert told == {month: pytest.approx(median(each), abs=1.0) for month, each in hours.items()}, column
+
+    busiest = answers["Which days were busiest?"]
+    by_day = Counter(moments[message_id].date() for message_id in received)
+    sent = Counter(moments[message_id].date() for message_id, held in ever.items() if "SENT" in held.label_ids)
+    assert all((row["received_count"], row["sent_count"]) == (by_day[row["day"]], sent[row["day"]]) for row in busiest)
+    counts = [row["received_count"] + row["sent_count"] for row in busiest]
+    assert counts == sorted((by_day + sent).values(), reverse=True)[: len(counts)]
+
+    # of two letters one came from inside
+    quarters = {row["quarter"]: row for row in answers["How much mail comes from inside?"]}
+    first = quarters[date(2003, 4, 1)]
+    assert (first["received"], first["internal"], first["internal_percent"]) == (2, 1, 50.0)
+    assert sum(row["received"] for row in quarters.values()) == len(received)
+
+
+def _compare_threads(answers: dict[str, list[dict[str, Any]]], box: Mailbox) -> None:
+    threads: dict[str, list[MessageRecord]] = {}
+    for message in box.messages().values():
+        threads.setdefault(message.thread_id, []).append(message)
+    spans = []
+    for messages in threads.values():
+        ended = [message.internal_date_ms for message in messages if "DRAFT" not in message.label_ids]
+        if len(messages) > 1 and ended:
+            begun = min(message.internal_date_ms for message in messages)
+            spans.append((max(ended) - begun, len(messages)))
+
+    told = answers["Which conversations took longest?"]
+    longest = sorted(spans, reverse=True)[: len(told)]
+    assert [row["message_count"] for row in told] == [count for _, count in longest]
+    # days are counted by midnights
+    assert all(abs(row["days"] - ms / 86_400_000) < 1 for row, (ms, _) in zip(told, longest, strict=True))
+
+    writers = {
+        row["address"]: (row["received_count"], row["sent_count"])
+        for row in answers["Who writes most, and whom do I write to?"]
+    }
+    assert (writers["bob@example.com"], writers["never-read@shop.example"]) == ((4, 0), (3, 0))
+    totals = [sum(counts) for counts in writers.values()]
+    assert totals == sorted(totals, reverse=True)
+
+
+def _month(moment: datetime) -> date:
+    return moment.date().replace(day=1)
