@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mail_ingest.accounts import STATES, AccountState
+from mail_ingest.defs.queue import ACTIVE_OWNER, ASKED, BACKFILL, MAINTENANCE, PRIORITY_TAG, SCHEDULED, queue_tags
 from mail_ingest.defs.specs import STATE_FRESHNESS, TABLE_FRESHNESS
 from mail_ingest.ingest.checks import all_checks
 from mail_ingest.simulator import Mailbox, Simulator
@@ -166,6 +167,11 @@ def test_freshness_is_as_the_page_says() -> None:
     ]  # type: ignore[union-attr]
     assert "every {:g} hours (late from {:g} on".format(*hours) in README
     assert f"analyst tables every {hours[2]:g}." in README
+
+
+def test_priorities_are_numbered_as_the_page_says() -> None:
+    tags = [queue_tags(priority)[PRIORITY_TAG] for priority in (ASKED, ACTIVE_OWNER, SCHEDULED, BACKFILL, MAINTENANCE)]
+    assert f"is 2 less the priority: {', '.join(tags)}. Runs" in " ".join(README.split())
 
 
 def test_the_states_of_accounts_are_those_of_the_code() -> None:
