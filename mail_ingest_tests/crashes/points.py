@@ -15,6 +15,7 @@ _LOAD = "dlt.load.load:Load"
 _COPY = "dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run"
 _MERGE = "dlt.destinations.job_client_impl:SqlLoadJob.run"
 _COMMIT = "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.commit_transaction"
+_BUILD = "mail_ingest.warehouse.builds:_Run._replace"
 _ON_POSTGRES = {
     _COPY: "dlt.destinations.impl.postgres.postgres:PostgresParquetCopyJob.run",
     _COMMIT: "dlt.destinations.impl.postgres.sql_client:Psycopg2SqlClient.commit_transaction",
@@ -42,7 +43,7 @@ class Crash:
     @property
     def depends_on_database(self) -> bool:
         """Whether the process dies while the warehouse is being written."""
-        return self.point.target in (_COPY, _MERGE, _COMMIT, _LOADED) or "initialize" in self.point.target
+        return self.point.target in (_COPY, _MERGE, _COMMIT, _LOADED, _BUILD) or "initialize" in self.point.target
 
     def on(self, dialect: Dialect) -> Crash:
         """The same crash, where dlt has classes of its own for each database."""
@@ -171,6 +172,6 @@ CRASHES = [
         long_lost=True,
     ),
     Crash("all loaded, analyst tables not built", "later", Point("mail_ingest.warehouse.builds:AnalystTables.build")),
-    Crash("inside the build", "later", Point("mail_ingest.warehouse.builds:_Run._replace", nth=4)),
+    Crash("inside the build", "later", Point(_BUILD, nth=4)),
     Crash("analyst tables built", "first", Point("mail_ingest.warehouse.builds:AnalystTables.build", when="after")),
 ]

@@ -59,6 +59,7 @@ def other_box(gmail: Simulator, engine: Engine, monkeypatch: pytest.MonkeyPatch)
     return box
 
 
+@pytest.mark.warehouses("duckdb", "postgres")
 def test_a_second_shell_leaves_with_three_while_state_is_read(
     processes: Processes, engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
@@ -125,6 +126,7 @@ def test_state_lands_though_content_is_held_elsewhere(
     assert_true_to_gmail(engine, box)
 
 
+@pytest.mark.warehouses("duckdb", "postgres")
 def test_a_killed_holder_frees_its_locks_at_once(
     processes: Processes, engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:
