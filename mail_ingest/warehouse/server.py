@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import Any
 
 import psycopg2
@@ -26,6 +25,7 @@ _SESSION = (
     "set tcp_keepalives_interval = 10",
     "set tcp_keepalives_count = 3",
 )
+_LZ4_IS_KNOWN = "select count(*) from pg_settings where name = 'default_toast_compression' and 'lz4' = any(enumvals)"
 _CONNECT_TIMEOUT_S = 15
 #: What a server says when it turns a connection down, and what it means; the first that is found counts.
 _REFUSALS = {
@@ -58,6 +58,7 @@ class Server:
         self._idle: list[psycopg2.extensions.connection] = []
         self._owner = os.getpid()
         self._inherited: list[psycopg2.extensions.connection] = []
+        self._has_lz4: bool | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -97,6 +98,12 @@ class Server:
             with connection.cursor() as cursor:
                 for statement in _SESSION:
                     cursor.execute(statement)
+                if self._has_lz4 is None:
+                    cursor.execute(_LZ4_IS_KNOWN)
+                    self._has_lz4 = bool((cursor.fetchone() or (0,))[0])
+                if self._has_lz4:
+                    # analyst tables and rows that are replaced hold as long texts as what dlt loads
+                    cursor.execute("set default_toast_compression = 'lz4'")
         except psycopg2.Error as error:
             raise WarehouseError(
                 f"The warehouse {self.where} cannot be opened: {_meaning(error)}. Check MAIL_INGEST_WAREHOUSE and the server; "
@@ -107,14 +114,14 @@ class Server:
         psycopg2.extras.register_default_jsonb(connection, loads=_as_it_is)
         return connection
 
-    @cached_property
+    @property
     def has_lz4(self) -> bool:
         """Whether the server was built with lz4, which compresses texts in 60 % of the time that its own method takes."""
-        with self.borrow() as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "select count(*) from pg_settings where name = 'default_toast_compression' and 'lz4' = any(enumvals)"
-            )
-            return bool((cursor.fetchone() or (0,))[0])
+        if self._has_lz4 is None:
+            # whoever connects first asks
+            with self.borrow():
+                pass
+        return bool(self._has_lz4)
 
     def close(self) -> None:
         """Closes the connections that nobody uses."""

@@ -6,8 +6,12 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psycopg2
+import psycopg2.extensions
 import pytest
 
 from mail_ingest.errors import ConfigError, WarehouseError
@@ -16,6 +20,7 @@ from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.queries import Scope
+from mail_ingest.warehouse.server import Server
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.postgres import execute, fresh_database, with_database, with_user
 from mail_ingest_tests.truth import assert_contents_equal, sync
@@ -101,6 +106,35 @@ def test_texts_are_compressed_by_lz4_where_the_server_has_it(engine: Engine, box
     [(method,)] = execute(warehouse_url, "select pg_column_compression(body_text) from gmail.messages")
 
     assert method == ("lz4" if has_lz4 else "pglz")
+
+
+@pytest.mark.parametrize("has_lz4", [True, False])
+def test_every_connection_asks_for_lz4_where_the_server_has_it_and_for_nothing_where_it_has_not(
+    empty: Callable[[str], Engine], warehouse_url: str, has_lz4: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many builds of the server lack it, so it answers here as one that has it or has not."""
+    said = []
+
+    class Answering(psycopg2.extensions.cursor):
+        def execute(self, query: str, parameters: Any = None) -> None:
+            said.append(query)
+            if "'lz4' = any(enumvals)" in query:
+                query = f"select {int(has_lz4)}"
+            elif "lz4" in query:
+                query = "select 1"
+            super().execute(query, parameters)
+
+    monkeypatch.setattr(psycopg2, "connect", partial(psycopg2.connect, cursor_factory=Answering))
+    engine = empty(warehouse_url)
+    server = Server(warehouse_url)
+    with server.connected(), server.connected():
+        own = said.count("set default_toast_compression = 'lz4'")
+    of_dlt = engine.warehouse.destination("staging").config_params["credentials"].to_native_representation()
+    engine.close()
+
+    assert own == (2 if has_lz4 else 0)
+    assert ("-c default_toast_compression=lz4" in of_dlt) == has_lz4
+    assert "-c TimeZone=UTC" in of_dlt
 
 
 def test_no_connection_is_left_inside_a_transaction(
