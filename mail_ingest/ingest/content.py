@@ -111,11 +111,12 @@ class ContentDrain:
         on_progress: OnProgress,
         on_package: Callable[[], None] = lambda: None,
         erased_people: Callable[[], ErasedPeople | None] = lambda: None,
+        take_away: Callable[[Mapping[str, str]], None],
     ) -> None:
         """`terms`: what holds for the account, asked under its content lock before each package, because it may change while
         others hold the lock. `pending`: every pipeline that may hold packages of the account's content, left by a process that
         died. `on_package`: called between two packages, with no lock held. `erased_people`: asked under the content lock whose
-        mail is kept out."""
+        mail is kept out. `take_away`: takes stored messages away, by id with the reason of each."""
         self._client = client
         self._run = run
         self._options = options
@@ -134,6 +135,10 @@ class ContentDrain:
         self._on_progress = on_progress
         self._on_package = on_package
         self._erased_people = erased_people
+        self._take_away = take_away
+        #: Messages of which this drain has found that nothing may be stored; 0.1 KB each.
+        self._left_out: set[str] = set()
+        self.has_taken_away = False
         self._retry_failed_before = datetime.now(UTC) if options.is_asked_for else None
         self._dead_letters_left = None if options.scope.failed else failures.DEAD_LETTERS_PER_RUN
         self._total = 0
@@ -195,6 +200,8 @@ class ContentDrain:
             now=datetime.now(UTC),
             failed_before=self._retry_failed_before,
         )
+        # whatever becomes of their marks: what is left out once is not bought twice
+        rows = [row for row in rows if row[0] not in self._left_out]
         rank, is_stored = rows[0][1:] if rows else (0, False)
         ids = [message_id for message_id, *kind in rows if kind == [rank, is_stored]]
         if rank == _DEAD and self._dead_letters_left is not None:
@@ -262,6 +269,13 @@ class ContentDrain:
             packs.close()
             rows.flush()
             admission.flush()
+            for message_id in rows.left_out:
+                fetched.remove(message_id)
+                left_out.append(message_id)
+                self._run.contents_stored -= 1
+                self._run.contents_left_out += 1
+            self._leave_out({**rows.left_out, **(admission.reasons if is_stored else {})})
+            self._left_out.update(left_out)
             self._note_outcomes([*fetched, *left_out], rows.unparsed, earlier, failed, bare)
             failed.flush()
             if is_stored:
@@ -283,6 +297,12 @@ class ContentDrain:
         if ended is not None:
             raise ended
         return True
+
+    def _leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Takes away what is stored of messages, in rows or in packs, and turns out to be left out."""
+        if reasons:
+            self._take_away(reasons)
+            self.has_taken_away = True
 
     def _note_outcomes(
         self,
@@ -352,15 +372,19 @@ class ContentDrain:
                     self._run.days.add(f"{internal_date(archived.message.internal_date_ms):%Y-%m-%d}")
                     rows.add(archived.message, fetched_at=datetime.now(UTC), sha256=archived.sha256, raw_pack=pack)
             rows.flush()
+            self._leave_out(rows.left_out)
+            missing -= rows.left_out.keys()
             failed = RowBuffer(FETCH_FAILURES, spool.write)
             earlier = self._queries.failures(self._account_id, sorted(missing))
             self._note_outcomes(sorted(missing), rows.unparsed, earlier, failed)
             failed.flush()
-            self._run.contents_adopted += rows.count
+            self._run.contents_adopted += len(missing)
             self._run.record(spool)
             self._load(spool)
             logger.info(
-                "adopted %d messages of %s from an archived pack that had not been loaded", rows.count, self._account_id
+                "adopted %d messages of %s from an archived pack that had not been loaded",
+                len(missing),
+                self._account_id,
             )
 
     def _without_erased(self, pack: str, missing: set[str], admission: Admission) -> str | None:

@@ -36,6 +36,7 @@ from mail_ingest.ingest.erasing.people import ErasedPeople
 from mail_ingest.ingest.erasing.resuming import finish_for
 from mail_ingest.ingest.erasure import Erased, erase_account
 from mail_ingest.ingest.heap import share_with_arrow
+from mail_ingest.ingest.left_out import finish_taking_away, take_away
 from mail_ingest.ingest.listing import file_by_content, list_partitions
 from mail_ingest.ingest.pipelines import content_pipeline, content_pipelines, state_pipeline
 from mail_ingest.ingest.privacy import Terms, in_scope, privacy_instructions
@@ -495,8 +496,11 @@ class Engine:
             on_progress=on_progress,
             on_package=self._keep_analyst_tables_now_and_then,
             erased_people=lambda: self.erased_people(account.account_id),
+            take_away=partial(take_away, self, account.account_id),
         )
         drain.run()
+        if drain.has_taken_away:
+            finish_taking_away(self, account.account_id)
         if options.partitions:
             file_by_content(self, account)
         if options.retry:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 #: The defect of a message that no parser could read, and the parser version of its row: older than every parser.
 UNPARSED = "unparsed"
 UNPARSED_VERSION = 0
+#: Why a message has no row of which a rewriting leaves nothing, in `gmail.left_out_messages`: an erased person wrote it.
+ERASED = "erased"
 
 #: Text waiting in buffers is handed on at this size, long before 500 rows where messages are large.
 _BUFFERED_CHARACTERS = 8 * 1024 * 1024
@@ -107,7 +109,7 @@ class ContentRows:
         self._buffered = 0
         self.count = 0
         self.unparsed: dict[str, str] = {}
-        #: Why messages were left out by the account's privacy, by id; they have no rows.
+        #: Why messages were left out, by the account's privacy or by `rewrite`, by id; they have no rows.
         self.left_out: dict[str, str] = {}
 
     def reason_to_leave_out(self, message: RawMessage) -> str | None:
@@ -150,7 +152,10 @@ class ContentRows:
             self._make(message, stored, rows, _date_defects(message.internal_date_ms, fetched_at))
             if self._rewrite is not None:
                 _rewrite_rows(rows, self._rewrite)
-            self._apply_privacy(rows)
+            if rows.message:
+                self._apply_privacy(rows)
+            else:
+                self.left_out[rows.message_id] = ERASED
         except Exception as error:  # noqa: BLE001  one message must never stop an account
             self._give_up(rows, error)
         self._pending.append(rows)

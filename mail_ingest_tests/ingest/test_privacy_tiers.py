@@ -81,6 +81,16 @@ def plant(box: Mailbox) -> str:
     return first
 
 
+def plant_late_code(box: Mailbox) -> str:
+    """Sign-in mail that neither its headers nor its preview give away."""
+    return box.add(
+        subject="Hello there",
+        sender="no-reply@planted-service.example",
+        to=ADDRESS,
+        body="We write to you because you asked us to. " * 12 + f"Your verification code is {CODE}.",
+    )
+
+
 def found(engine: Engine, home: Path, words: tuple[str, ...]) -> list[str]:
     """Which of these stand in any file under home, or in any table of the warehouse."""
     held = [path.read_bytes() for path in home.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
@@ -209,6 +219,30 @@ def test_sign_in_mail_is_bought_once_and_leaves_only_its_id(
 
     assert change(engine, sign_in_mail=True) == 1
     assert sync(engine).contents_stored == 1
+
+
+def test_mail_that_is_bought_again_and_turns_out_to_be_sign_in_mail_is_taken_away(
+    new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine()
+    register(engine, box, monkeypatch, tier="headers", sign_in_mail=False)
+    plant_late_code(box)
+    kept = box.add(subject="Lunch?", sender="a@b.example", to=ADDRESS, body="at noon")
+    assert sync(engine).contents_stored == 2, "headers and preview do not tell"
+    assert found(engine, tmp_path / "home", ("planted-service",)) == ["planted-service"]
+    assert change(engine, tier="redacted") == 2
+    gmail.reset_ledger()
+
+    run = sync(engine)
+    bought = gmail.calls("messages.get")
+    again = sync(engine)
+
+    assert (run.outcome, run.contents_stored, run.contents_left_out, run.backlog) == ("success", 1, 1, 0)
+    assert (bought, gmail.calls("messages.get")) == (2, 2)
+    assert (again.contents_left_out, again.backlog) == (0, 0)
+    assert stored(engine) == {kept}
+    assert found(engine, tmp_path / "home", (CODE, "planted-service", "Hello there")) == []
+    assert drift(engine) == 0
 
 
 @on_both

@@ -12,10 +12,10 @@ import pyarrow as pa
 from mail_ingest.gmail import RawMessage
 from mail_ingest.ingest.erasing.people import ErasedPeople
 from mail_ingest.sources.batches import RowBuffer
+from mail_ingest.sources.content import ERASED
 from mail_ingest.sources.tables import LEFT_OUT_MESSAGES
 
-#: Why messages of an erased person are left out, in `gmail.left_out_messages`.
-REASON = "erased"
+REASON = ERASED
 
 #: All of it; its rows without the person, and no bytes; nothing.
 Verdict = Literal["whole", "without bytes", "left out"]
@@ -36,6 +36,8 @@ class Admission:
         self._people = people
         self._leaves_out = leaves_out
         self._account_id = account_id
+        #: Why messages were left out, by id.
+        self.reasons: dict[str, str] = {}
         self._left_out = RowBuffer(LEFT_OUT_MESSAGES, write)
 
     @property
@@ -55,6 +57,7 @@ class Admission:
         return self._leave_out(message, REASON)
 
     def _leave_out(self, message: RawMessage, reason: str) -> Verdict:
+        self.reasons[message.message_id] = reason
         self._left_out.add((self._account_id, message.message_id, reason, datetime.now(UTC)))
         return "left out"
 
