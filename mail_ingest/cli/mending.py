@@ -94,6 +94,7 @@ def _report_reparse(result: Reparsed) -> None:
         f"{result.account_id}: {result.parsed} messages reparsed by version {result.parser_version}; "
         f"{result.unparsed} that it cannot read, {result.unreadable} in missing or damaged packs, "
         f"{result.without_bytes} without archived bytes"
+        + (f", {result.left_out} that are left out now" if result.left_out else "")
     )
     if result.without_bytes:
         say(

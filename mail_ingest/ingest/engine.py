@@ -509,7 +509,8 @@ class Engine:
                 self, account.account_id, on_progress, message_ids=options.message_ids, only_unparsed=True
             ).run()
             run.contents_adopted += unparsed.parsed
-            run.dead_letters -= unparsed.parsed
+            run.contents_left_out += unparsed.left_out
+            run.dead_letters -= unparsed.parsed + unparsed.left_out
             run.outcome = "partial" if run.backlog > 0 or run.dead_letters > 0 else "success"
 
     def _terms(self, account_id: str, scope: Scope) -> Terms:

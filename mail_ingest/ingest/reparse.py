@@ -23,6 +23,7 @@ from mail_ingest.errors import BusyError, MailIngestError
 from mail_ingest.ingest import failures
 from mail_ingest.ingest.content import PACKAGE_BYTES, PACKAGE_MESSAGES, replace_parts
 from mail_ingest.ingest.heap import lean_heap
+from mail_ingest.ingest.left_out import finish_taking_away, take_away
 from mail_ingest.ingest.pipelines import replacing_pipeline
 from mail_ingest.ingest.privacy import private_rows
 from mail_ingest.ingest.run import OnProgress, Progress
@@ -45,7 +46,8 @@ class Reparsed:
     """What a reparse of one account did, in messages.
 
     `parsed` have rows of the present parser now, `unparsed` it could not read. `without_bytes` were stored while the
-    archive was off (or it is off now), `unreadable` are in packs that are missing or damaged.
+    archive was off (or it is off now), `unreadable` are in packs that are missing or damaged. `left_out` were stored, and nothing
+    of them may be, as the newer parser has told.
     """
 
     account_id: str
@@ -54,6 +56,7 @@ class Reparsed:
     unparsed: int = 0
     without_bytes: int = 0
     unreadable: int = 0
+    left_out: int = 0
     error: str = ""
     is_busy: bool = False
 
@@ -77,7 +80,7 @@ def reparse_accounts(engine: Engine, accounts: Iterable[Account], on_progress: O
             logger.error("unexpected %s in the reparse of %s\n%s", type(error).__name__, account.account_id, stack)
             reparse.done.error = f"The reparse of {account.account_id} ended with an unexpected {type(error).__name__}."
         results.append(reparse.done)
-    if any(result.parsed for result in results):
+    if any(result.parsed or result.left_out for result in results):
         engine.keep_analyst_tables()
     return results
 
@@ -112,6 +115,8 @@ class Reparse:
             with lean_heap() as tidy:
                 while self._one_package():
                     tidy()
+            if self.done.left_out:
+                finish_taking_away(self._engine, self._account_id)
         self.done.without_bytes = count_outdated(
             self._engine.warehouse,
             self._account_id,
@@ -154,6 +159,11 @@ class Reparse:
                         break
                     read += self._read_pack(pack, list(wanted), content, spool)
                 content.flush()
+                if content.left_out:
+                    take_away(self._engine, self._account_id, content.left_out)
+                    self._left.update(content.left_out)
+                    self.done.left_out += len(content.left_out)
+                    read = [message_id for message_id in read if message_id not in content.left_out]
                 self._note_outcomes(read, content.unparsed, spool)
                 self._load(spool)
         return True

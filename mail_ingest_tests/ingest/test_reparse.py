@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mail_ingest import mime
+from mail_ingest.accounts import PrivacySettings
 from mail_ingest.ingest import Engine, SyncOptions, reparse
 from mail_ingest.ingest.reparse import Reparsed, reparse_accounts
 from mail_ingest.simulator import Mailbox, Simulator
@@ -124,6 +125,38 @@ def test_parts_go_also_where_no_message_has_any_left(
 
     assert _rows(engine, "select count(*) from gmail.message_recipients") == [(0,)]
     assert _rows(engine, "select count(*) from gmail.attachments") == [(0,)]
+
+
+@pytest.mark.parametrize("command", ["reparse", "retry"])
+def test_mail_that_a_newer_parser_shows_to_be_sign_in_mail_is_taken_away(
+    command: str, engine: Engine, box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.registry.change(ADDRESS, privacy=PrivacySettings(sign_in_mail=False))
+    box.add(subject="Your verification code", sender="a@planted-service.example", to=ADDRESS, body="It is 90417263.")
+    kept = box.add(subject="Lunch?", sender="a@b.example", to=ADDRESS, body="at noon")
+    with monkeypatch.context() as older:
+        older.setattr(mime, "parse", _unreadable)
+        sync(engine)
+    assert _rows(engine, "select count(*) from gmail.messages where parser_version = 0") == [(2,)]
+    gmail.reset_ledger()
+
+    if command == "reparse":
+        done = _reparse(engine)
+        assert (done.parsed, done.left_out) == (1, 1)
+    else:
+        run = sync(engine, retry=True)
+        assert (run.contents_adopted, run.contents_left_out, run.dead_letters) == (1, 1, 0)
+
+    assert _rows(engine, "select message_id from gmail.messages") == [(kept,)]
+    assert _rows(engine, "select reason from gmail.left_out_messages") == [("sign-in code",)]
+    [pack] = engine.archive.packs(ADDRESS)
+    assert list(engine.archive.message_ids(pack)) == [kept], "its bytes are gone as well"
+    assert engine.registry.erasures.unfinished() == []
+    assert (sync(engine).backlog, gmail.calls("messages.get")) == (0, 0)
+
+
+def _unreadable(raw: bytes) -> mime.ParsedMessage:
+    raise ValueError("an older parser")
 
 
 def test_packages_are_bounded_and_a_sync_of_new_mail_has_its_turn(
