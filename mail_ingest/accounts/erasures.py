@@ -152,30 +152,7 @@ class Erasures:
         """Marks accounts as being rewritten, durably; the id of the rewriting. One that was begun before goes on, with the
         accounts that it lacks."""
         with self._writing().begin() as connection:
-            same = (rewritings.c.kind == kind) & (rewritings.c.contact_hash == contact_hash)
-            if kind != "contact":
-                same &= rewritings.c.account_id.in_(account_ids)
-            begun = connection.execute(select(rewritings.c.rewriting_id).where(same).limit(1)).scalar_one_or_none()
-            rewriting_id = begun or f"{kind}-{secrets.token_hex(8)}"
-            marked = set(
-                connection.execute(
-                    select(rewritings.c.account_id).where(rewritings.c.rewriting_id == rewriting_id)
-                ).scalars()
-            )
-            rows = [
-                {
-                    "rewriting_id": rewriting_id,
-                    "account_id": account_id,
-                    "kind": kind,
-                    "contact_hash": contact_hash,
-                    "begun_at": self._now(),
-                }
-                for account_id in account_ids
-                if account_id not in marked
-            ]
-            if rows:
-                connection.execute(insert(rewritings), rows)
-            return rewriting_id
+            return _mark(connection, kind, account_ids, contact_hash, self._now())
 
     def unfinished(self, account_id: str | None = None) -> list[Rewriting]:
         """Rewritings that have no receipt yet, oldest first: of one account, or of all."""
@@ -193,14 +170,17 @@ class Erasures:
             connection.execute(update(rewritings).where(chosen).values(rows_done_at=self._now()))
 
     def finish(self, rewriting_id: str, kind: Kind, receipt: dict[str, Any]) -> None:
-        """Keeps the receipt, and forgets that the rewriting was under way."""
+        """Keeps the receipt, and forgets that the rewriting was under way, unless an account was marked for it anew."""
         with self._writing().begin() as connection:
             connection.execute(
                 insert(erasure_receipts).values(
                     receipt_id=receipt["receipt_id"], kind=kind, made_at=self._now(), document=json.dumps(receipt)
                 )
             )
-            connection.execute(delete(rewritings).where(rewritings.c.rewriting_id == rewriting_id))
+            is_over = rewritings.c.rewriting_id == rewriting_id
+            if kind == "privacy":
+                is_over &= rewritings.c.rows_done_at.is_not(None)
+            connection.execute(delete(rewritings).where(is_over))
         # the mark has named an account
         self.write_anew()
 
@@ -241,6 +221,38 @@ class Erasures:
                 row: Row[Any]
                 for row in connection.execute(select(table)).yield_per(1_000):
                     write(("\n".join(str(value) for value in row if value is not None) + "\n").encode())
+
+
+def mark_anew(connection: Connection, account_id: str, now: datetime) -> None:
+    """Marks an account as to be rewritten by the privacy that the same transaction gives it. A rewriting that is under way by an
+    earlier one does not end the mark."""
+    rewriting_id = _mark(connection, "privacy", [account_id], "", now)
+    its_own = (rewritings.c.rewriting_id == rewriting_id) & (rewritings.c.account_id == account_id)
+    connection.execute(update(rewritings).where(its_own).values(rows_done_at=None))
+
+
+def _mark(connection: Connection, kind: Kind, account_ids: Sequence[str], contact_hash: str, now: datetime) -> str:
+    same = (rewritings.c.kind == kind) & (rewritings.c.contact_hash == contact_hash)
+    if kind != "contact":
+        same &= rewritings.c.account_id.in_(account_ids)
+    begun = connection.execute(select(rewritings.c.rewriting_id).where(same).limit(1)).scalar_one_or_none()
+    rewriting_id = begun or f"{kind}-{secrets.token_hex(8)}"
+    chosen = select(rewritings.c.account_id).where(rewritings.c.rewriting_id == rewriting_id)
+    marked = set(connection.execute(chosen).scalars())
+    rows = [
+        {
+            "rewriting_id": rewriting_id,
+            "account_id": account_id,
+            "kind": kind,
+            "contact_hash": contact_hash,
+            "begun_at": now,
+        }
+        for account_id in account_ids
+        if account_id not in marked
+    ]
+    if rows:
+        connection.execute(insert(rewritings), rows)
+    return rewriting_id
 
 
 def forget_account(connection: Connection, account_id: str) -> None:

@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of, group_of
 from mail_ingest.accounts.credentials import Credential
 from mail_ingest.accounts.database import of_another_deployment, open_database
-from mail_ingest.accounts.erasures import Erasures, forget_account
+from mail_ingest.accounts.erasures import Erasures, forget_account, mark_anew
 from mail_ingest.accounts.hash_secret import HashSecret
 from mail_ingest.accounts.references import References
 from mail_ingest.accounts.requests import Requests, end_requests, forget_requests
@@ -95,7 +95,8 @@ class Registry:
         discovered_from: str = "",
         privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
     ) -> Account:
-        """Registers a mailbox, without calling Gmail. One that was removed comes back, on its old shard.
+        """Registers a mailbox, without calling Gmail. One that was removed comes back, on its old shard; where sign-in mail is
+        left out of it, its next sync looks for such mail among what was kept.
 
         Raises ConfigError where the address is none, or is registered already.
         """
@@ -121,7 +122,11 @@ class Registry:
                 returning = update(accounts).where(accounts.c.account_id == account_id, ~_REGISTERED).values(**values)
                 if connection.execute(returning).rowcount == 0:
                     connection.execute(insert(accounts).values(account_id=account_id, shard=shard, **values))
-                return _read(connection, account_id)
+                    return _read(connection, account_id)
+                account = _read(connection, account_id)
+                if not account.sign_in_mail:
+                    mark_anew(connection, account_id, now)
+                return account
         except IntegrityError:
             raise ConfigError(
                 f"the account {account_id} is registered already; `mail-ingest account set` changes it, and `mail-ingest "
@@ -138,9 +143,11 @@ class Registry:
         schedule: Schedule | None = None,
         privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
         buys_again: bool | None = None,
+        rewrites: bool = False,
     ) -> None:
         """Changes the group, the schedule, and what is bought and kept from now on; None leaves a setting as it is, and an
-        empty group takes the account out of its own."""
+        empty group takes the account out of its own. `rewrites`: what is stored is to be rewritten by these settings; its next
+        sync does that, if nobody does before."""
         given: dict[str, Any] = {
             "content_since": content_since,
             "raw_archive": raw_archive,
@@ -150,7 +157,11 @@ class Registry:
         values = {name: value for name, value in given.items() if value is not None} | privacy.values()
         if account_group is not None:
             values["account_group"] = group_of(account_group)
-        self._set(address, **values)
+        account_id = address.strip().lower()
+        with self._writing().begin() as connection:
+            _update(connection, account_id, values)
+            if rewrites:
+                mark_anew(connection, account_id, self._now())
 
     def reconnect(self, address: str, credential: Credential) -> None:
         """Gives an account other credentials and makes it active again, whatever had stopped it. It goes on from its

@@ -64,6 +64,7 @@ def privacy_instructions(policy: Policy) -> Instructions:
         rewrite=rewrite,
         doomed=not policy.allows_bytes,
         left_out=lambda stored: private.left_out(as_row(MESSAGES, stored.message)) or "",
+        policy=policy,
     )
 
 

@@ -17,14 +17,10 @@ from mail_ingest.accounts import Account, PrivacySettings
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest.erasing.receipts import Erasure
 from mail_ingest.ingest.erasing.resuming import rewrite_account
-from mail_ingest.ingest.pipelines import state_pipeline
-from mail_ingest.ingest.privacy import in_scope, privacy_instructions, private_labels
+from mail_ingest.ingest.privacy import in_scope
 from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.privacy import Policy, holds_too_much
-from mail_ingest.sources.landing import STATE_SOURCE, landing_source
-from mail_ingest.sources.states import write_labels
 from mail_ingest.warehouse.queries import Scope
-from mail_ingest.warehouse.spool import Spool
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine
@@ -107,12 +103,22 @@ def change_privacy(engine: Engine, account: Account, privacy: PrivacySettings, a
     """
     account_id = account.account_id
     must_rewrite = bool(agreed.rewritten or agreed.searched or agreed.erases_bytes)
-    if must_rewrite:
-        # should this process die now, the next sync rewrites by the settings that it finds
-        engine.registry.erasures.begin("privacy", [account_id])
-    engine.registry.change(account_id, privacy=privacy, buys_again=agreed.bought_again > 0)
+    must_rewrite |= engine.warehouse.exists and _must_look(engine, account, privacy)
+    # should this process die then, the next sync rewrites by the settings that it finds
+    engine.registry.change(account_id, privacy=privacy, buys_again=agreed.bought_again > 0, rewrites=must_rewrite)
     engine.keep_analyst_tables()
     return _rewrite(engine, engine.registry.get(account_id)) if must_rewrite else None
+
+
+def _must_look(engine: Engine, account: Account, privacy: PrivacySettings) -> bool:
+    """Whether something may be stored that counts do not tell: labels with addresses, what a sync is about to land, and what an
+    earlier change has left undone. No sync looks for these by itself."""
+    before, after = engine.registry.policy(account), engine.registry.policy(account, privacy=privacy)
+    return (
+        (before.sign_in_mail and not after.sign_in_mail)
+        or (before.tier != "hashed" and after.tier == "hashed")
+        or any(left.kind == "privacy" for left in engine.registry.erasures.unfinished(account.account_id))
+    )
 
 
 def narrow_if_needed(engine: Engine, account: Account) -> None:
@@ -131,33 +137,7 @@ def narrow_if_needed(engine: Engine, account: Account) -> None:
 
 
 def _rewrite(engine: Engine, account: Account) -> Erasure:
-    policy = engine.registry.policy(account)
-    if policy.tier == "hashed" and engine.warehouse.exists:
-        _rewrite_labels(engine, account, policy)
-    return rewrite_account(engine, account.account_id, privacy_instructions(policy))
-
-
-def _rewrite_labels(engine: Engine, account: Account, policy: Policy) -> None:
-    """Lands the labels again whose names hold addresses."""
-    private = private_labels(policy)
-    account_id = account.account_id
-    with engine.locks.hold(f"account:{account_id}"), Spool(engine.spool_folder) as spool:
-        changed = [
-            (private(account_id, stored.label), stored)
-            for stored in engine.queries.labels(account_id).values()
-            if private(account_id, stored.label) != stored.label
-        ]
-        write_labels(
-            account_id,
-            [(label, stored.counts_at) for label, stored in changed if stored.deleted_at is None],
-            [(label, stored.deleted_at) for label, stored in changed if stored.deleted_at is not None],
-            spool.write,
-        )
-        if spool.rows:
-            engine.pipelines.load(
-                state_pipeline(account),
-                lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging),
-            )
+    return rewrite_account(engine, account.account_id, engine.privacy_instructions(account))
 
 
 def _labels_differ(before: Policy, after: Policy, account: Account, changed: Account) -> bool:

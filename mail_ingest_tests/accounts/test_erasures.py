@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mail_ingest.accounts import Registry, new_key, token_env
+from mail_ingest.accounts import PrivacySettings, Registry, new_key, token_env
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import load_settings
 
@@ -93,6 +93,24 @@ def test_a_rewriting_is_marked_until_its_receipt_is_kept(open_registry: Callable
     erasures.finish(begun, "contact", {"receipt_id": "r1", "found": {}})
     assert [mark.contact_hash for mark in erasures.unfinished()] == ["other"]
     assert erasures.receipts() == [{"receipt_id": "r1", "found": {}}]
+
+
+def test_a_mark_that_was_set_anew_outlives_the_rewriting_that_was_under_way(
+    open_registry: Callable[..., Registry],
+) -> None:
+    registry = open_registry()
+    registry.add("ada@example.com", token_env("T"))
+    begun = registry.erasures.begin("privacy", ["ada@example.com"])
+    registry.erasures.rows_done(begun, "ada@example.com")
+
+    registry.change("ada@example.com", privacy=PrivacySettings(sign_in_mail=False), rewrites=True)
+    registry.erasures.finish(begun, "privacy", {"receipt_id": "r1"})
+
+    [mark] = registry.erasures.unfinished("ada@example.com")
+    assert (mark.rewriting_id, mark.rows_done_at) == (begun, None)
+    registry.erasures.rows_done(begun, "ada@example.com")
+    registry.erasures.finish(begun, "privacy", {"receipt_id": "r2"})
+    assert registry.erasures.unfinished() == []
 
 
 def test_an_account_that_is_forgotten_takes_its_marks_along(open_registry: Callable[..., Registry]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mail_ingest.accounts import PrivacySettings, token_env
-from mail_ingest.errors import ConfigError
+from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.ingest.audit import AuditOptions, audit_account
 from mail_ingest.ingest.privacy_change import change_privacy, consequences
@@ -258,6 +258,103 @@ def test_sign_in_mail_that_is_stored_is_erased_where_it_is_turned_off(
     assert found(engine, tmp_path / "home", (CODE, "verification code", "planted-service")) == []
     assert engine.archive.packs(ADDRESS) != [], "the other message's bytes stay"
     assert (sync(engine).backlog, drift(engine)) == (0, 0)
+
+
+def plant_code(box: Mailbox) -> str:
+    """Sign-in mail and another message, whose id comes back."""
+    box.add(subject="Your verification code", sender="no-reply@planted-service.example", to=ADDRESS, body=CODE)
+    return box.add(subject="Lunch?", sender="a@b.example", to=ADDRESS, body="at noon")
+
+
+CODES = (CODE, "verification code", "planted-service")
+
+
+def test_turning_sign_in_mail_off_while_others_hold_the_account_is_completed_by_the_same_command(
+    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, tmp_path: Path
+) -> None:
+    plant_code(box)
+    sync(engine)
+    hurried = new_engine(wait_s=0.1)
+    with engine.locks.hold(f"content:{ADDRESS}"), pytest.raises(BusyError):
+        change(hurried, sign_in_mail=False)
+
+    change(hurried, sign_in_mail=False)
+
+    assert found(engine, tmp_path / "home", CODES) == []
+    assert engine.registry.erasures.unfinished() == []
+
+
+def test_sign_in_mail_that_a_sync_lands_while_it_is_turned_off_goes_with_the_next(
+    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, tmp_path: Path
+) -> None:
+    kept = plant_code(box)
+    hurried = new_engine(wait_s=0.1)
+
+    def turn_off() -> None:
+        with pytest.raises(BusyError):
+            change(hurried, sign_in_mail=False)
+
+    gmail.before("messages.get", turn_off, times=1)
+    sync(engine)
+    assert found(engine, tmp_path / "home", CODES) == list(CODES), "its package had begun before"
+
+    sync(engine)
+
+    assert found(engine, tmp_path / "home", CODES) == []
+    assert stored(engine) == {kept}
+
+
+def test_a_rewriting_ends_by_the_privacy_that_the_account_has_by_then(
+    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = plant_code(box)
+    sync(engine)
+    other = new_engine().registry
+    check = engine.locks.check
+
+    def turn_off() -> None:
+        monkeypatch.setattr(engine.locks, "check", check)
+        other.change(ADDRESS, privacy=PrivacySettings(sign_in_mail=False), rewrites=True)
+
+    # called before rows are written
+    monkeypatch.setattr(engine.locks, "check", turn_off)
+    change(engine, tier="redacted")
+
+    assert found(engine, tmp_path / "home", CODES) == []
+    assert stored(engine) == {kept}
+    assert engine.registry.erasures.unfinished() == []
+
+
+def test_an_account_that_comes_back_without_sign_in_mail_loses_what_was_kept_of_it(
+    engine: Engine, box: Mailbox, tmp_path: Path
+) -> None:
+    kept = plant_code(box)
+    sync(engine)
+    engine.registry.remove(ADDRESS)
+
+    engine.registry.add(ADDRESS, token_env("ADA_TOKEN"), privacy=PrivacySettings(sign_in_mail=False))
+    sync(engine)
+
+    assert found(engine, tmp_path / "home", CODES) == []
+    assert stored(engine) == {kept}
+
+
+@on_both
+def test_names_of_deleted_labels_are_hashed_by_a_change_that_was_interrupted(
+    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, tmp_path: Path
+) -> None:
+    gone = box.create_label(f"for {PERSON}")
+    box.generate(1, seed=5)
+    sync(engine)
+    box.delete_label(gone)
+    sync(engine)
+    with engine.locks.hold(f"account:{ADDRESS}"), pytest.raises(BusyError):
+        change(new_engine(wait_s=0.1), tier="hashed")
+    assert found(engine, tmp_path / "home", (PERSON,)) == [PERSON]
+
+    sync(engine)
+
+    assert found(engine, tmp_path / "home", (PERSON,)) == []
 
 
 def test_labels_say_whose_content_is_bought_and_states_are_complete(

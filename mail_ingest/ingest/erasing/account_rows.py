@@ -20,6 +20,7 @@ from mail_ingest.accounts import Account
 from mail_ingest.ingest.erasing.evidence import Evidence
 from mail_ingest.ingest.erasing.people import texts_to_read
 from mail_ingest.ingest.pipelines import content_pipelines, state_pipeline
+from mail_ingest.privacy import Policy
 from mail_ingest.sources.stored import STORED_TABLES, Rewrite, StoredMessage
 from mail_ingest.sources.tables import DATASET, FETCH_FAILURES, LEFT_OUT_MESSAGES, MESSAGE_PARTS, MESSAGES
 from mail_ingest.warehouse.archive import ArchivedMessage, DamagedPackError
@@ -44,13 +45,15 @@ class Instructions:
 
     `doomed`: archived bytes that have to go; those of messages that `rewrite` removes, or whose row it points to no pack, go in
     any case. `left_out`: why a message that `rewrite` removes is not bought again, for `gmail.left_out_messages`.
-    `candidates`: the messages of an account that `rewrite` can change at all, None for every one of them.
+    `candidates`: the messages of an account that `rewrite` can change at all, None for every one of them. `policy`: the account's
+    privacy that all of this follows from, None where it follows from something else.
     """
 
     rewrite: Rewrite
     doomed: Doomed
     left_out: Callable[[StoredMessage], str]
     candidates: Callable[[str], Collection[str] | None] = lambda _: None
+    policy: Policy | None = None
 
 
 @dataclass(slots=True)

@@ -70,6 +70,13 @@ class Evidence:
         long_enough = [text for text in ids if len(text) >= _SHORTEST_ID]
         self._candidates += self._random.sample(long_enough, min(SAMPLE // 4, len(long_enough)))
 
+    def taken_over(self, seed: str) -> Evidence:
+        """A sample that begins with the strings of this one, for more that has to go."""
+        more = Evidence(seed, self.people, self.addresses)
+        more._candidates = sorted(self._left.values())[:CANDIDATES]
+        more._seen = len(more._candidates)
+        return more
+
     def settle(self) -> None:
         """Ends the taking; from here on `stays` leaves strings out."""
         if self._matcher is not None or not self._candidates:

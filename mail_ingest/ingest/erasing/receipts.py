@@ -17,7 +17,7 @@ from mail_ingest.ingest.erasing.account_rows import Tally
 from mail_ingest.ingest.erasing.evidence import Evidence
 from mail_ingest.ingest.erasing.proof import Proof, prove
 from mail_ingest.sources.stored import STORED_TABLES
-from mail_ingest.sources.tables import DATASET, FETCH_FAILURES
+from mail_ingest.sources.tables import DATASET, FETCH_FAILURES, LABELS
 from mail_ingest.warehouse.spool import remove_abandoned
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Never reached from here, whatever was erased.
 _ELSEWHERE = ("backups, and copies that other programs have made", "Dagster's own history of runs")
-_TOUCHED = {f"{DATASET}.{table.name}" for table in (*STORED_TABLES, FETCH_FAILURES)}
+_TOUCHED = {f"{DATASET}.{table.name}" for table in (*STORED_TABLES, FETCH_FAILURES, LABELS)}
 
 
 @dataclass(slots=True)

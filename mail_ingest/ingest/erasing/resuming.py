@@ -10,6 +10,7 @@ from mail_ingest.errors import BusyError, WarehouseError
 from mail_ingest.ingest.erasing.account_rows import AccountRows, Instructions, Tally
 from mail_ingest.ingest.erasing.contact import finish_contact
 from mail_ingest.ingest.erasing.evidence import Evidence
+from mail_ingest.ingest.erasing.label_names import rewrite_label_names
 from mail_ingest.ingest.erasing.mailbox import finish_mailbox, leave_out_what_others_have
 from mail_ingest.ingest.erasing.proof import Proof
 from mail_ingest.ingest.erasing.receipts import Erasure, finish, receipt_of
@@ -44,13 +45,29 @@ def _rewrite(engine: Engine, account_id: str, instructions: Instructions) -> Era
     rewriting_id = erasures.begin("privacy", [account_id])
     evidence, tally = Evidence(rewriting_id), Tally()
     with engine.locks.hold(f"account:{account_id}"), engine.locks.hold(f"content:{account_id}"):
-        if engine.warehouse.exists:
-            AccountRows(engine, account, instructions, evidence, Tally()).plan()
-            evidence.settle()
-            leave_out_what_others_have(engine, account_id, evidence)
-        AccountRows(engine, account, instructions, evidence, tally).run()
-    erasures.rows_done(rewriting_id, account_id)
+        while True:
+            if engine.warehouse.exists:
+                AccountRows(engine, account, instructions, evidence, Tally()).plan()
+                evidence.settle()
+                leave_out_what_others_have(engine, account_id, evidence)
+                if instructions.policy is not None and instructions.policy.tier == "hashed":
+                    rewrite_label_names(engine, account, instructions.policy)
+            AccountRows(engine, account, instructions, evidence, tally).run()
+            erasures.rows_done(rewriting_id, account_id)
+            latest = _as_of_now(engine, account_id, instructions)
+            if latest is instructions:
+                break
+            instructions, evidence = latest, evidence.taken_over(rewriting_id)
     return finish(engine, rewriting_id, "privacy", evidence, tally, [account_id], subject=erasures.hash_of(account_id))
+
+
+def _as_of_now(engine: Engine, account_id: str, instructions: Instructions) -> Instructions:
+    """The instructions of the account's present privacy, the same where it has not changed: whoever makes it stricter while
+    rows are rewritten finds the account marked already, and this rewriting ends the mark."""
+    if instructions.policy is None:
+        return instructions
+    latest = engine.privacy_instructions(engine.registry.find(account_id))
+    return instructions if latest.policy == instructions.policy else latest
 
 
 def finish_all(engine: Engine) -> list[Erasure]:
