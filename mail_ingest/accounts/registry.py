@@ -163,6 +163,15 @@ class Registry:
             if rewrites:
                 mark_anew(connection, account_id, self._now())
 
+    def end_agreement(self, account: Account) -> None:
+        """Forgets that a person agreed to buy again what is stored in a stricter form, unless its privacy was changed since
+        `account` was read: that is another agreement."""
+        same = (accounts.c[name] == getattr(account, name) for name in ("attachments", "sign_in_mail"))
+        tier = accounts.c.privacy.is_not_distinct_from(account.privacy)
+        ended = update(accounts).where(accounts.c.account_id == account.account_id, tier, *same).values(buys_again=False)
+        with self._writing().begin() as connection:
+            connection.execute(ended)
+
     def reconnect(self, address: str, credential: Credential) -> None:
         """Gives an account other credentials and makes it active again, whatever had stopped it. It goes on from its
         cursor."""

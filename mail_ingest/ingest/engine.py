@@ -40,7 +40,7 @@ from mail_ingest.ingest.left_out import finish_taking_away, take_away
 from mail_ingest.ingest.listing import file_by_content, list_partitions
 from mail_ingest.ingest.pipelines import content_pipeline, content_pipelines, state_pipeline
 from mail_ingest.ingest.privacy import Terms, in_scope, privacy_instructions
-from mail_ingest.ingest.privacy_change import narrow_if_needed
+from mail_ingest.ingest.privacy_change import end_agreement_if_used, narrow_if_needed
 from mail_ingest.ingest.reparse import Reparse
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.scope import account_horizon
@@ -499,6 +499,8 @@ class Engine:
             take_away=partial(take_away, self, account.account_id),
         )
         drain.run()
+        if account.buys_again:
+            end_agreement_if_used(self, account.account_id)
         if drain.has_taken_away:
             finish_taking_away(self, account.account_id)
         if options.partitions:

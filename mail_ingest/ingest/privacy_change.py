@@ -133,7 +133,17 @@ def narrow_if_needed(engine: Engine, account: Account) -> None:
     too_much = any(holds_too_much(form, policy, has_attachments=has_attachments) for form, has_attachments in forms)
     if too_much or (not policy.allows_bytes and engine.archive.packs(account.account_id)):
         logger.warning("what is stored of %s says more than its privacy allows; it is rewritten", account.account_id)
+        # what is taken away now is not what somebody agreed to buy again
+        engine.registry.end_agreement(account)
         _rewrite(engine, account)
+
+
+def end_agreement_if_used(engine: Engine, account_id: str) -> None:
+    """Ends an agreement to buy again once all is bought that it was about: the next default that becomes wider is not meant by
+    it."""
+    account = engine.registry.get(account_id)
+    if account.buys_again and not engine.queries.has_to_buy_again(account_id, engine.content_scope(account)):
+        engine.registry.end_agreement(account)
 
 
 def _rewrite(engine: Engine, account: Account) -> Erasure:

@@ -247,6 +247,15 @@ class Queries:
         with self._warehouse.open() as connection:
             return connection.execute(query, [account_id, *values]).fetchone() is not None
 
+    def has_to_buy_again(self, account_id: str, scope: Scope) -> bool:
+        """Whether any live message within the scope is to be bought that was bought before: stored in a form of `scope.again`, or
+        left out and taken now."""
+        condition, values = scope.condition()
+        bought = "(m.message_id is not null or lo.message_id is not null)"
+        query = f"select 1 {scope.missing()} and {condition} and {bought} limit 1"
+        with self._warehouse.open() as connection:
+            return connection.execute(query, [account_id, *values]).fetchone() is not None
+
     def count_left_out(self, account_id: str) -> int:
         """Live messages of which nothing is stored on purpose."""
         with self._warehouse.open() as connection:

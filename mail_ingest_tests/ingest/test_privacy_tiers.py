@@ -198,6 +198,27 @@ def test_what_a_stricter_tier_took_away_is_bought_again_only_where_somebody_agre
         assert connection.execute("select distinct privacy from gmail.messages").fetchall() == [("full",)]
 
 
+@pytest.mark.parametrize("is_used", [True, False])
+def test_an_agreement_to_buy_again_holds_once(
+    is_used: bool, engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(2, seed=5)
+    strict = new_engine(MAIL_INGEST_PRIVACY="headers")
+    sync(strict)
+    assert change(engine, sign_in_mail=True) == 2
+    if is_used:
+        assert sync(engine, max_messages=1).contents_stored == 1
+        assert engine.registry.get(ADDRESS).buys_again, "one of them is still to be bought"
+        assert sync(engine).contents_stored == 1
+
+    sync(strict)
+    gmail.reset_ledger()
+    sync(engine)
+
+    assert gmail.calls("messages.get") == 0
+    assert not engine.registry.get(ADDRESS).buys_again
+
+
 def test_sign_in_mail_is_bought_once_and_leaves_only_its_id(
     new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
