@@ -351,15 +351,18 @@ class ContentDrain:
 
     def _adopt_pack(self, pack: str) -> None:
         """Loads what only this pack holds. Raises DamagedPackError; then nothing of it is loaded."""
-        missing = self._queries.ids_without_content(self._account_id, self._archive.message_ids(pack))
-        if not missing:
+        found = self._queries.ids_without_content(self._account_id, self._archive.message_ids(pack), self._scope)
+        if not found:
             return
+        missing = set(found)
+        again = {message_id for message_id, is_stored in found.items() if is_stored}
         self._queries.let_go()
         with Spool(self._spool_folder) as spool:
             rows, admission = self._content_rows(spool)
             if admission.may_refuse:
                 left = self._without_erased(pack, missing, admission)
                 admission.flush()
+                self._leave_out({name: reason for name, reason in admission.reasons.items() if name in again})
                 if left is None:
                     if spool.rows:
                         self._load(spool)
@@ -378,9 +381,12 @@ class ContentDrain:
             earlier = self._queries.failures(self._account_id, sorted(missing))
             self._note_outcomes(sorted(missing), rows.unparsed, earlier, failed)
             failed.flush()
+            if again:
+                stored = sorted(missing & again)
+                replace_parts(spool.write, self._account_id, stored, rows.unparsed, keep_html=self._options.keep_html)
             self._run.contents_adopted += len(missing)
             self._run.record(spool)
-            self._load(spool)
+            self._load(spool, replaces=bool(again))
             logger.info(
                 "adopted %d messages of %s from an archived pack that had not been loaded",
                 len(missing),

@@ -60,10 +60,13 @@ class Scope:
         wanted = (
             f"(m.message_id is null or coalesce(m.privacy, 'full') in ({again}))" if again else "m.message_id is null"
         )
+        return f"{_KNOWN_BY_DATE if self.partitions else _KNOWN} and {wanted} and {self.takes()}"
+
+    def takes(self) -> str:
+        """SQL on `m` (messages) and `lo` (left_out_messages): not what is left out on purpose."""
         reasons = ", ".join(f"'{reason}'" for reason in SIGN_IN_REASONS)
         sign_in = f" or lo.reason in ({reasons})" if self.takes_left_out else ""
-        left_out = f" and (lo.message_id is null or m.message_id is not null{sign_in})"
-        return f"{_KNOWN_BY_DATE if self.partitions else _KNOWN} and {wanted}{left_out}"
+        return f"(lo.message_id is null or m.message_id is not null{sign_in})"
 
     def condition(self) -> tuple[str, list[object]]:
         """SQL on `s` (message_states), `f` (fetch_failures, unresolved ones) and, where there are
@@ -331,18 +334,20 @@ class Queries:
             ).fetchall()
         return [DeadLetter(row[0], row[1], row[2], row[3], row[4].astimezone(UTC), _aware(row[5])) for row in rows]
 
-    def ids_without_content(self, account_id: str, message_ids: Sequence[str]) -> set[str]:
-        """Which of these messages are known, live or deleted, and have no content stored."""
+    def ids_without_content(self, account_id: str, message_ids: Sequence[str], scope: Scope) -> dict[str, bool]:
+        """Which of these messages are known, live or deleted, and have no content stored, or some in a form of `scope.again`: by
+        id, whether they have. What the scope leaves out on purpose is not among them."""
         with self._warehouse.open() as connection:
             rows = connection.execute(
-                "select s.message_id from gmail.message_states s "
+                "select s.message_id, m.message_id is not null from gmail.message_states s "
                 "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
                 "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
-                "where s.account_id = ? and m.message_id is null and lo.message_id is null "
-                "and s.message_id in (select unnest(cast(? as varchar[])))",
-                [account_id, list(message_ids)],
+                "where s.account_id = ? and (m.message_id is null "
+                "or coalesce(m.privacy, 'full') in (select unnest(cast(? as varchar[])))) "
+                f"and {scope.takes()} and s.message_id in (select unnest(cast(? as varchar[])))",
+                [account_id, list(scope.again), list(message_ids)],
             ).fetchall()
-        return {row[0] for row in rows}
+        return dict(rows)
 
     def loaded_packs(self, account_id: str) -> set[str]:
         """Packs of the raw archive that stored messages point into."""

@@ -15,7 +15,9 @@ from mail_ingest.ingest.privacy_change import change_privacy, consequences
 from mail_ingest.privacy import Tier
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.truth import sync
+from mail_ingest_tests.convergence.deaths import run_in_child
+from mail_ingest_tests.convergence.steps import Death
+from mail_ingest_tests.truth import assert_true_to_gmail, sync
 
 pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
 on_both = pytest.mark.warehouses("duckdb", "postgres")
@@ -196,6 +198,33 @@ def test_what_a_stricter_tier_took_away_is_bought_again_only_where_somebody_agre
     assert drift(engine) == 0
     with engine.warehouse.open() as connection:
         assert connection.execute("select distinct privacy from gmail.messages").fetchall() == [("full",)]
+
+
+@on_both
+def test_what_is_bought_again_and_archived_is_not_bought_a_third_time(
+    engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    plant(box)
+    box.generate(3, seed=5)
+    sync(engine)
+    change(engine, tier="headers")
+    assert change(engine, tier="full") == 5
+    gmail.reset_ledger()
+    left = run_in_child(
+        lambda: engine.sync(engine.accounts(), SyncOptions()) and "alive",
+        Death("a pack has closed", 1),
+        engine.warehouse.dialect,
+    )
+    assert left is None, "the process did not die"
+    assert gmail.calls("messages.get") == 5
+
+    run = sync(engine)
+
+    assert (run.contents_adopted, run.contents_stored, run.backlog) == (5, 0, 0)
+    assert gmail.calls("messages.get") == 5
+    with engine.warehouse.open() as connection:
+        assert connection.execute("select distinct privacy from gmail.messages").fetchall() == [("full",)]
+    assert_true_to_gmail(engine, box)
 
 
 @pytest.mark.parametrize("is_used", [True, False])
