@@ -168,7 +168,9 @@ class Registry:
         `account` was read: that is another agreement."""
         same = (accounts.c[name] == getattr(account, name) for name in ("attachments", "sign_in_mail"))
         tier = accounts.c.privacy.is_not_distinct_from(account.privacy)
-        ended = update(accounts).where(accounts.c.account_id == account.account_id, tier, *same).values(buys_again=False)
+        ended = (
+            update(accounts).where(accounts.c.account_id == account.account_id, tier, *same).values(buys_again=False)
+        )
         with self._writing().begin() as connection:
             connection.execute(ended)
 

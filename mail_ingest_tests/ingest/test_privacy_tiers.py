@@ -11,6 +11,7 @@ from mail_ingest.accounts import PrivacySettings, token_env
 from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.ingest.audit import AuditOptions, audit_account
+from mail_ingest.ingest.erasing.resuming import rewrite_account
 from mail_ingest.ingest.privacy_change import change_privacy, consequences
 from mail_ingest.privacy import Tier
 from mail_ingest.simulator import Mailbox, Simulator
@@ -269,6 +270,12 @@ def test_sign_in_mail_is_bought_once_and_leaves_only_its_id(
 
     assert change(engine, sign_in_mail=True) == 1
     assert sync(engine).contents_stored == 1
+
+    rewrite_account(engine, ADDRESS, engine.privacy_instructions(engine.registry.get(ADDRESS)))
+
+    assert drift(engine) == 0
+    with engine.warehouse.open() as connection:
+        assert connection.execute("select count(raw_pack) from gmail.messages").fetchone() == (2,), "its bytes stay"
 
 
 def test_mail_that_is_bought_again_and_turns_out_to_be_sign_in_mail_is_taken_away(

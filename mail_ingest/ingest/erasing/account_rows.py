@@ -201,7 +201,8 @@ class AccountRows:
         archive = self._engine.archive
         message_ids = archive.message_ids(path)
         places = self._rows.places(self._account_id, message_ids)
-        left_out = self._rows.ids_in(LEFT_OUT_MESSAGES.name, self._account_id, message_ids)
+        # what was left out once and bought since keeps its mark
+        left_out = self._rows.ids_in(LEFT_OUT_MESSAGES.name, self._account_id, message_ids) - places.keys()
         doomed: set[str] = set()
         dropped = 0
 
