@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from mail_ingest.accounts.rotation import hold_keys
 from mail_ingest.accounts.sealing import Sealer
 from mail_ingest.accounts.tables import hash_secrets
+from mail_ingest.errors import ConfigError
 from mail_ingest.privacy import derive_key, new_secret
 
 _ROW = "addresses"
@@ -49,7 +50,16 @@ class HashSecret:
             sealed = connection.execute(
                 select(hash_secrets.c.sealed).where(hash_secrets.c.account_id == _ROW)
             ).scalar_one_or_none()
-        return None if sealed is None else self._sealer.open(_ROW, sealed, "hash secret")
+        if sealed is None:
+            return None
+        try:
+            return self._sealer.open(_ROW, sealed, "hash secret")
+        except ConfigError:
+            raise ConfigError(
+                "the secret under which the tier hashed hashes addresses was encrypted with a key that is not among those given, "
+                f"or is damaged; nothing is stored in that tier before the old key is back ({self._sealer.keys.source}): another "
+                "secret would make hashes that join with nothing"
+            ) from None
 
     def _make(self) -> bytes:
         """A new secret, or the one that another process has just made."""

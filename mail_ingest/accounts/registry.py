@@ -207,10 +207,10 @@ class Registry:
             rows = connection.execute(select(*columns)).all()
         return {row.account_id: (row.state, row.account_group, row.privacy or self._settings.privacy) for row in rows}
 
-    def policy(self, account: Account, *, privacy: PrivacySettings | None = None) -> Policy:
-        """What may be stored of an account, or could be with other settings.
+    def policy(self, account: Account, *, privacy: PrivacySettings | None = None, needs_key: bool = True) -> Policy:
+        """What may be stored of an account, or could be with other settings. `needs_key`: false where nothing is to be hashed.
 
-        Raises ConfigError where the tier is `hashed` and the secret of the hashes cannot be decrypted.
+        Raises ConfigError where the tier is `hashed`, and the secret of the hashes is needed and cannot be decrypted.
         """
         changed = privacy.applied_to(account) if privacy else account
         tier = changed.privacy or self._settings.privacy
@@ -221,7 +221,7 @@ class Registry:
             raw_archive=changed.raw_archive,
             include_labels=tuple(changed.include_labels.splitlines()),
             exclude_labels=tuple(changed.exclude_labels.splitlines()),
-            hash_key=self._hash_secret.key() if tier == "hashed" else b"",
+            hash_key=self._hash_secret.key() if tier == "hashed" and needs_key else b"",
         )
 
     def known_hash_key(self) -> bytes | None:

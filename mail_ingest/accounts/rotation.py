@@ -31,13 +31,20 @@ _SEALED: tuple[tuple[Table, Column[str], Purpose], ...] = (
     (erasure_secrets, erasure_secrets.c.sealed, "erasure secret"),
 )
 
+_SECRETS: Mapping[Purpose, str] = {
+    "hash secret": "the secret of the address hashes of the tier hashed",
+    "erasure secret": "the secret by which mail of erased people is kept out",
+}
+"""What belongs to no account, as people are told of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """What a rotation did.
 
     `key_id`: the key that all new values use; `resealed`: values that were encrypted anew; `unopened`: accounts whose
-    credentials none of the keys opens, which stay as they are; `retired`: keys that were taken out of the key file;
+    credentials none of the keys opens, which stay as they are, and `unopened_secrets` what else none opens, in words for people;
+    `retired`: keys that were taken out of the key file;
     `in_use`: how many credentials each key has sealed.
     """
 
@@ -45,8 +52,18 @@ class Rotation:
     made_key: bool
     resealed: int
     unopened: tuple[str, ...]
+    unopened_secrets: tuple[str, ...]
     retired: tuple[str, ...]
     in_use: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Resealed:
+    """How many credentials were encrypted anew, and what did not open: accounts whose credentials, and secrets."""
+
+    values: int
+    accounts: tuple[str, ...]
+    secrets: tuple[str, ...]
 
 
 def rotate(engine: Engine, sealer: Sealer) -> Rotation:
@@ -56,19 +73,21 @@ def rotate(engine: Engine, sealer: Sealer) -> Rotation:
     """
     file = sealer.keys.file
     if file is None:
-        resealed, unopened = _reseal(engine, sealer)
+        done = _reseal(engine, sealer)
         first = key_id(sealer.keys.all()[0])
-        return Rotation(first, False, resealed, unopened, (), keys_in_use(engine))
+        return Rotation(first, False, done.values, done.accounts, done.secrets, (), keys_in_use(engine))
     make_private(file.path.parent)
     with FileLock(f"{file.path}.lock", mode=0o600):
-        resealed, unopened = _reseal(engine, sealer) if file.read() else (0, ())
+        done = _reseal(engine, sealer) if file.read() else _Resealed(0, (), ())
         # what a rotation that died had left to do, if there was one: its key is new enough
-        made_key = not (resealed or _retire(engine, sealer))
+        made_key = not (done.values or _retire(engine, sealer))
         if made_key:
             file.write([new_key(), *file.read()])
-            resealed, unopened = _reseal(engine, sealer)
+            done = _reseal(engine, sealer)
         retired = _retire(engine, sealer)
-        return Rotation(key_id(sealer.keys.all()[0]), made_key, resealed, unopened, tuple(retired), keys_in_use(engine))
+        first = key_id(sealer.keys.all()[0])
+        in_use = keys_in_use(engine)
+        return Rotation(first, made_key, done.values, done.accounts, done.secrets, tuple(retired), in_use)
 
 
 def keys_in_use(engine: Engine) -> dict[str, int]:
@@ -85,21 +104,23 @@ def hold_keys(connection: Connection) -> None:
     connection.execute(select(deployment.c.id).with_for_update(read=True))
 
 
-def _reseal(engine: Engine, sealer: Sealer) -> tuple[int, tuple[str, ...]]:
-    """Encrypts values of other keys than the first anew; how many, and the accounts whose credentials did not open.
+def _reseal(engine: Engine, sealer: Sealer) -> _Resealed:
+    """Encrypts values of other keys than the first anew.
 
     A value that somebody changes meanwhile is left to them: it is written only over the one that was read.
     """
     first = key_id(sealer.keys.all(make=True)[0])
-    resealed, unopened = 0, []
+    resealed, unopened, unopened_secrets = 0, [], []
     for table, column, purpose in _SEALED:
         for account_id, sealed in _values_of_other_keys(engine, table, column, first):
             try:
                 renewed = sealer.seal(account_id, sealer.open(account_id, sealed, purpose), purpose)
             except ConfigError as error:
-                if purpose != "access token":
+                if purpose == "credential":
                     logger.warning("%s", error)
                     unopened.append(account_id)
+                elif purpose in _SECRETS:
+                    unopened_secrets.append(_SECRETS[purpose])
                 continue
             with engine.begin() as connection:
                 changed = connection.execute(
@@ -108,7 +129,7 @@ def _reseal(engine: Engine, sealer: Sealer) -> tuple[int, tuple[str, ...]]:
                     .values({column.name: renewed})
                 )
             resealed += changed.rowcount if purpose == "credential" else 0
-    return resealed, tuple(unopened)
+    return _Resealed(resealed, tuple(unopened), tuple(unopened_secrets))
 
 
 def _values_of_other_keys(engine: Engine, table: Table, column: Column[str], first: str) -> Iterator[tuple[str, str]]:

@@ -205,7 +205,7 @@ def change(
     elif raw_archive:
         from mail_ingest.ingest.privacy_change import check_archive
 
-        check_archive(registry.policy(replace(account, raw_archive=True)), asked_for=True)
+        check_archive(registry.policy(replace(account, raw_archive=True), needs_key=False), asked_for=True)
     if any(other is not None for other in others):
         registry.change(
             address, content_since=content_since, raw_archive=raw_archive, account_group=group, schedule=new_schedule
@@ -238,7 +238,7 @@ def list_accounts(
                 "accounts": [
                     {
                         **asdict(account),
-                        **as_json_of_privacy(account, registry.policy(account)),
+                        **as_json_of_privacy(account, registry.policy(account, needs_key=False)),
                         "what_to_do": what_to_do(account),
                     }
                     for account in accounts
@@ -279,7 +279,7 @@ def list_accounts(
                 f"{account.last_sync_finished_at:%Y-%m-%d %H:%M}" if account.last_sync_finished_at else "never",
                 account.last_outcome or "",
                 account.content_since,
-                shown(account, registry.policy(account)),
+                shown(account, registry.policy(account, needs_key=False)),
             ]
             for account in accounts
         ],

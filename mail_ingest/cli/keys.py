@@ -39,7 +39,7 @@ def rotate(as_json: AsJson = False) -> None:
 
     A key file gets a new key first, and loses the old ones once nothing needs them. With MAIL_INGEST_KEY, put a new key
     first (`mail-ingest key new` prints one) wherever mail-ingest runs, rotate, then take the old key out. It may be killed
-    and started again. Exit code 1 where the credentials of an account could not be decrypted: they stay as they are.
+    and started again. Exit code 1 where credentials or another secret could not be decrypted: they stay as they are.
     """
     settings = load_settings()
     configure_logging(settings.log)
@@ -55,7 +55,11 @@ def rotate(as_json: AsJson = False) -> None:
         fail(
             f"the credentials of {account_id} could not be decrypted and stay as they are; put the key back, or connect it again"
         )
-    if done.unopened:
+    for secret in done.unopened_secrets:
+        fail(
+            f"{secret} could not be decrypted and stays as it is; put the key back: there is no other way to get it again"
+        )
+    if done.unopened or done.unopened_secrets:
         raise typer.Exit(1)
 
 

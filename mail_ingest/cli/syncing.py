@@ -262,7 +262,7 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         "resume_at": account.resume_at,
         "schedule": account.schedule,
         "next_due_at": account.due_at(now),
-        **as_json_of_privacy(account, engine.registry.policy(account)),
+        **as_json_of_privacy(account, engine.registry.policy(account, needs_key=False)),
         "left_out": 0,
         "stored_in_stricter_form": 0,
         "backlog": 0,
@@ -307,7 +307,7 @@ def _backlog(row: dict[str, Any]) -> str:
 
 def _stricter(engine: Engine, account: Account) -> int:
     """Stored messages that lack something which the account's privacy allows now: bought again by `account set` alone."""
-    forms = insufficient_forms(engine.registry.policy(account))
+    forms = insufficient_forms(engine.registry.policy(account, needs_key=False))
     return sum(count for (form, _), count in engine.queries.forms(account.account_id).items() if form in forms)
 
 

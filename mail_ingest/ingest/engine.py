@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 
@@ -198,9 +199,13 @@ class Engine:
 
     def content_scope(self, account: Account, scope: Scope | None = None) -> Scope:
         """The account's scope, or a given one within it, to count what is missing: a label that the mailbox does not have
-        is carried by no message."""
+        is carried by no message. Nor is one whose name is stored as a hash, where the key of the hashes is lost."""
         asked = Scope(since=account_horizon(account)) if scope is None else scope
-        return in_scope(self, account, asked, self.registry.policy(account), knows_labels=False)
+        policy = self.registry.policy(account, needs_key=False)
+        if policy.tier == "hashed" and (policy.include_labels or policy.exclude_labels):
+            with suppress(ConfigError):
+                policy = replace(policy, hash_key=self.registry.known_hash_key() or b"")
+        return in_scope(self, account, asked, policy, knows_labels=False)
 
     def erased_people(self, account_id: str) -> ErasedPeople | None:
         """Whose mail is kept out of an account; None where nobody's is.

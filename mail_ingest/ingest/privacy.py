@@ -103,7 +103,8 @@ def in_scope(engine: Engine, account: Account, scope: Scope, policy: Policy, *, 
 
 def _resolved(account_id: str, name: str, labels: Mapping[str, StoredLabel], policy: Policy, verb: str) -> str:
     """The id of a label that was given by its name or its id; of several of a name, the one that is not deleted."""
-    private = private_labels(policy)
+    # without its key nothing is found by a name that is stored as a hash
+    private = private_labels(policy) if policy.hash_key or policy.tier != "hashed" else lambda _, label: label
     for stored in sorted(labels.values(), key=lambda label: label.deleted_at is not None):
         label = stored.label
         if name in (label.label_id, label.name) or private(account_id, replace(label, name=name)).name == label.name:

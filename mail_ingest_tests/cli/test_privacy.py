@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from mail_ingest.accounts import new_key
 from mail_ingest.simulator import Mailbox
 from mail_ingest_tests.cli.conftest import Run
 from mail_ingest_tests.conftest import ADDRESS
@@ -71,3 +72,25 @@ def test_the_list_shows_tier_and_scope(run: Run, box: Mailbox) -> None:
 
     assert (account["privacy"], account["privacy_is_default"], account["raw_archive"]) == ("redacted", True, False)
     assert (account["exclude_labels"], account["sign_in_mail"], account["include_chats"]) == (["Private"], False, False)
+
+
+def test_a_lost_key_of_hashes_keeps_nobody_from_looking(run: Run, box: Mailbox) -> None:
+    old, new = new_key(), new_key()
+    box.create_label("for bob@example.com")
+    options = ("--privacy", "hashed", "--exclude-label", "for bob@example.com")
+    run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN", *options, MAIL_INGEST_KEY=old)
+    listed = run("account", "list", "--json", MAIL_INGEST_KEY=old)
+    assert listed.returncode == 0
+    counts = json.loads(run("key", "status", "--json", MAIL_INGEST_KEY=old).stdout)["keys"]
+    assert [row["credentials"] for row in counts] == [1], "a list makes no secret"
+    assert run("sync", MAIL_INGEST_KEY=old).returncode == 0
+
+    for command in (("account", "list"), ("account", "list", "--json"), ("status", "--json")):
+        done = run(*command, MAIL_INGEST_KEY=new)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    rotated = run("key", "rotate", MAIL_INGEST_KEY=new)
+
+    assert rotated.returncode == 1
+    assert f"the credentials of {ADDRESS} could not be decrypted" in rotated.stderr
+    assert "the secret of the address hashes of the tier hashed could not be decrypted" in rotated.stderr
+    assert "of addresses" not in rotated.stderr
