@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -87,7 +89,7 @@ def plant(box: Mailbox) -> str:
 def plant_late_code(box: Mailbox) -> str:
     """Sign-in mail that neither its headers nor its preview give away."""
     return box.add(
-        subject="Hello there",
+        subject=f"Hello there, from {SUBJECT_PHONE}",
         sender="no-reply@planted-service.example",
         to=ADDRESS,
         body="We write to you because you asked us to. " * 12 + f"Your verification code is {CODE}.",
@@ -117,7 +119,9 @@ def change(engine: Engine, **privacy: object) -> int:
     account = engine.registry.get(ADDRESS)
     agreed = consequences(engine, account, settings)
     erasure = change_privacy(engine, account, settings, agreed)
-    assert erasure is None or erasure.is_proven
+    if erasure is not None:
+        assert erasure.is_proven
+        assert erasure.receipt["strings_searched"] > 0, "a search for nothing proves nothing"
     return agreed.bought_again
 
 
@@ -175,6 +179,65 @@ def test_a_stricter_tier_rewrites_what_is_stored(
     assert sync(engine).contents_stored == 0
     assert gmail.calls("messages.get") == 7
     assert drift(engine) == 0
+
+
+def test_the_tier_headers_fetches_headers_alone(
+    new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine()
+    register(engine, box, monkeypatch, tier="headers")
+    plant(box)
+    asked: list[str] = []
+    gmail.before("messages.get", lambda call: asked.extend(parse_qs(call.params)["format"]))
+
+    run = sync(engine)
+    units = run.spent.account(ADDRESS)["messages.get"].units
+    assert drift(engine) == 0
+
+    assert len(asked) > 2, "the audit asks as well"
+    assert set(asked) == {"metadata"}
+    assert units == 2 * 20
+    with engine.warehouse.open() as connection:
+        [recorded] = connection.execute("select cast(units_by_method as varchar) from gmail.sync_runs").fetchone()
+    assert json.loads(recorded)["messages.get"] == 2 * 20
+
+
+def test_attachments_go_where_they_are_turned_off_and_come_back_for_their_price(
+    engine: Engine, box: Mailbox, gmail: Simulator, tmp_path: Path
+) -> None:
+    plant(box)
+    box.add(subject="Lunch?", sender="a@b.example", to=ADDRESS, body="at noon")
+    sync(engine)
+    planted = (FILE, "planted-file-name")
+    assert found(engine, tmp_path / "home", planted[1:]) == [*planted[1:]]
+
+    assert change(engine, attachments=False) == 0
+    box.add(subject="Dinner?", sender="a@b.example", to=ADDRESS, body="at eight")
+    assert sync(engine).contents_stored == 1
+
+    assert found(engine, tmp_path / "home", planted) == []
+    assert engine.archive.packs(ADDRESS) == []
+    assert attachments(engine) == ({"full": 2, "full without attachments": 2}, 2, 0)
+
+    gmail.reset_ledger()
+    account, on = engine.registry.get(ADDRESS), PrivacySettings(attachments=True)
+    agreed = consequences(engine, account, on)
+    assert (agreed.bought_again, agreed.units, agreed.rewritten) == (2, 40, 0)
+    assert change_privacy(engine, account, on, agreed) is None
+    run = sync(engine)
+
+    assert (run.contents_stored, gmail.calls("messages.get")) == (2, 2), "only those that have some"
+    assert attachments(engine) == ({"full": 4}, 2, 2)
+    assert drift(engine) == 0
+
+
+def attachments(engine: Engine) -> tuple[dict[str, int], int, int]:
+    """Messages by form, attachments as messages count them, and as they are stored."""
+    with engine.warehouse.open() as connection:
+        forms = connection.execute("select privacy, count(*) from gmail.messages group by 1").fetchall()
+        [counted] = connection.execute("select sum(attachment_count) from gmail.messages").fetchone()
+        [rows] = connection.execute("select count(*) from gmail.attachments").fetchone()
+    return dict(forms), int(counted), rows
 
 
 def test_what_a_stricter_tier_took_away_is_bought_again_only_where_somebody_agrees(
