@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from mail_ingest import mime
 from mail_ingest.accounts import token_env
 from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.ingest import Engine, SyncOptions
@@ -22,7 +23,7 @@ from mail_ingest.ingest.reparse import reparse_accounts
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.stored import StoredMessage
 from mail_ingest_tests.conftest import ADDRESS
-from mail_ingest_tests.mime.builders import multipart, part
+from mail_ingest_tests.mime.builders import attachment, multipart, part
 from mail_ingest_tests.traces import places_of
 from mail_ingest_tests.truth import assert_analyst_tables_are_built, assert_states_equal, sync
 
@@ -344,3 +345,80 @@ def test_what_an_account_may_no_longer_have_is_rewritten_and_proven(
     gmail.reset_ledger()
     sync(engine)
     assert gmail.units() == 2
+
+
+def with_note(box: Mailbox, charset: str) -> str:
+    """A message of Mary's with an attached text that says to be written in this charset, and mentions Jane."""
+    note = f"Ask {JANE} about the cellar of {charset}.\n".encode()
+    return box.add(
+        raw=multipart(
+            "mixed",
+            [part("text/plain", b"See the note."), attachment("note.txt", note, f"text/plain; charset={charset}")],
+            f"From: Mary <{MARY}>",
+            f"To: {box.address}",
+            f"Subject: Note in {charset}",
+        )
+    )
+
+
+def test_charsets_that_no_mail_is_written_in_stop_neither_an_erasure_nor_a_sync(
+    engine: Engine, box: Mailbox, mail: Mail
+) -> None:
+    """Python knows codecs of these names, and they raise."""
+    charsets = ("idna", "undefined", "punycode")
+    before = [with_note(box, charset) for charset in charsets]
+    sync(engine)
+
+    erased = erase_contact(engine, JANE)
+    after = [with_note(box, charset) for charset in charsets]
+    run = sync(engine)
+
+    assert (erased.is_proven, run.outcome, run.backlog) == (True, "success", 0)
+    for message_id in (*before, *after):
+        assert row(engine, message_id, "raw_pack") == (None,)
+    assert places_of(engine, [f"cellar of {charset}" for charset in charsets]) == []
+
+
+def test_mail_that_the_parser_cannot_read_is_not_kept_once_somebody_is_erased(
+    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whom it mentions; all other mail comes and goes as ever."""
+    poison, parse = b"Subject: =?utf-8?q?poison?=", mime.parse
+
+    def parse_or_raise(raw: bytes) -> mime.ParsedMessage:
+        if poison in raw:
+            raise RecursionError(JANE)
+        return parse(raw)
+
+    earlier = box.add(raw=poison + b"\r\n\r\nfirst\r\n")
+    sync(engine)
+    monkeypatch.setattr(mime, "parse", parse_or_raise)
+
+    kept = rewrite_account(engine, ADDRESS, Instructions(lambda message: message, doomed=False, left_out=lambda _: ""))
+    assert row(engine, earlier, "raw_pack") != (None,)
+    assert [what for what in kept.receipt["not_reached"] if what.startswith("1 messages of the raw archive")]
+
+    erased = erase_contact(engine, JANE)
+    later, other = box.add(raw=poison + b"\r\n\r\nsecond\r\n"), box.add(subject="Harmless")
+    run = sync(engine)
+
+    assert_jane_is_gone(engine, mail)
+    assert (erased.is_proven, row(engine, earlier, "raw_pack")) == (True, (None,))
+    assert (run.outcome, run.backlog, run.contents_stored) == ("partial", 1, 1)
+    assert (row(engine, later, "1"), row(engine, other, "1")) == (None, (1,))
+    packs = [
+        pack
+        for pack in engine.archive.packs(ADDRESS)
+        for held in engine.archive.read_pack(pack)
+        if poison in held.message.raw
+    ]
+    assert packs == []
+
+
+def test_a_file_that_cannot_be_read_is_named_in_the_receipt_and_stops_no_erasure(engine: Engine, mail: Mail) -> None:
+    (engine.settings.home / "unreadable").symlink_to("/proc/self/mem")
+
+    erased = erase_contact(engine, JANE)
+
+    assert erased.is_proven
+    assert "1 files that cannot be read: delete them if nothing may stay" in erased.receipt["not_reached"]

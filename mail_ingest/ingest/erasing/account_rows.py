@@ -237,10 +237,20 @@ class AccountRows:
         doomed = self._instructions.doomed
         if doomed is True:
             return True
-        # twice the message's size in memory, for as long as it is looked at
-        texts = [archived.message.snippet, *texts_to_read(archived.message.raw)]
-        if doomed and any(doomed(text) for text in texts):
-            return True
+        try:
+            # twice the message's size in memory, for as long as it is looked at
+            texts = [archived.message.snippet, *texts_to_read(archived.message.raw)]
+            if doomed and any(doomed(text) for text in texts):
+                return True
+        except Exception as error:  # noqa: BLE001  one message must not keep all the others
+            logger.error(
+                "archived message %s of %s cannot be read (%s)%s",
+                archived.message.message_id,
+                self._account_id,
+                type(error).__name__,
+                "; nobody can tell whom it mentions, so its bytes go" if doomed else "",
+            )
+            return bool(doomed)
         for text in texts:
             self._evidence.stays(text.encode("utf-8", "surrogatepass"))
         return False

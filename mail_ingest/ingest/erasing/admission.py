@@ -3,6 +3,8 @@ rules as for what was stored before."""
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
@@ -14,6 +16,8 @@ from mail_ingest.ingest.erasing.people import ErasedPeople
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ERASED
 from mail_ingest.sources.tables import LEFT_OUT_MESSAGES
+
+logger = logging.getLogger(__name__)
 
 REASON = ERASED
 
@@ -45,16 +49,27 @@ class Admission:
         return self._people is not None or self._leaves_out is not None
 
     def judge(self, message: RawMessage) -> Verdict:
-        """To be asked before anything of a message is archived."""
+        """To be asked before anything of a message is archived. Raises nothing on account of the message: of one that cannot be
+        read no bytes may be kept, as nobody can tell whom it mentions."""
         reason = self._leaves_out(message) if self._leaves_out is not None else None
         if reason is not None:
             return self._leave_out(message, reason)
-        people = self._people
-        if people is None or not (people.mentioned_in(message.snippet) or people.mentioned_in_mail(message.raw)):
+        if self._people is None:
             return "whole"
-        if not people.wrote_mail(message.raw):
+        try:
+            verdict = _verdict(self._people, message)
+        except Exception as error:  # noqa: BLE001  one message must never stop an account
+            # the message of the exception may quote mail, its stack does not
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            logger.error(
+                "whether message %s of %s mentions an erased person cannot be told (%s); its bytes are not kept\n%s",
+                message.message_id,
+                self._account_id,
+                type(error).__name__,
+                stack,
+            )
             return "without bytes"
-        return self._leave_out(message, REASON)
+        return self._leave_out(message, REASON) if verdict == "left out" else verdict
 
     def _leave_out(self, message: RawMessage, reason: str) -> Verdict:
         self.reasons[message.message_id] = reason
@@ -63,3 +78,9 @@ class Admission:
 
     def flush(self) -> None:
         self._left_out.flush()
+
+
+def _verdict(people: ErasedPeople, message: RawMessage) -> Verdict:
+    if not (people.mentioned_in(message.snippet) or people.mentioned_in_mail(message.raw)):
+        return "whole"
+    return "left out" if people.wrote_mail(message.raw) else "without bytes"

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from mail_ingest import mime
+from mail_ingest.mime.charsets import decode
 from mail_ingest.sources.stored import NOT_CONTENT, StoredMessage, Values
 from mail_ingest.sources.tables import ATTACHMENTS, MESSAGE_HTML, MESSAGE_RECIPIENTS, MESSAGES, Table
 
@@ -161,7 +162,7 @@ _DEEPEST = 5
 
 
 def texts_to_read(raw: bytes) -> Iterator[str]:
-    """A message's bytes as text, and decoded where something of it is encoded."""
+    """A message's bytes as text, and decoded where something of it is encoded. Raises whatever the parser may raise."""
     yield raw.decode("utf-8", "replace")
     if _ENCODED.search(raw) is not None:
         yield from texts_of_mail(raw)
@@ -180,15 +181,8 @@ def texts_of_mail(raw: bytes, depth: int = 0) -> Iterator[str]:
         if part.content_type.startswith("message/") and part.in_message is None and depth < _DEEPEST:
             yield from texts_of_mail(part.content, depth + 1)
         elif part.content_type.startswith("text/") or part.content_type.endswith(("/json", "/xml", "/ics")):
-            yield part.content.decode(_codec(part.charset), "replace")
-
-
-def _codec(charset: str) -> str:
-    try:
-        "".encode(charset or "utf-8")
-    except LookupError:
-        return "utf-8"
-    return charset or "utf-8"
+            # as bodies are: what a sender names may be a codec that raises, or takes hours
+            yield decode(part.content, part.charset, set())
 
 
 def _worth_replacing(names: Collection[str]) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from mail_ingest.warehouse.archive import DamagedPackError
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 #: Values that are collected before they are searched; rows are never cut.
 _AT_ONCE = 1024 * 1024
@@ -48,12 +51,19 @@ def prove(engine: Engine, evidence: Evidence, account_ids: Collection[str]) -> P
         engine.registry.erasures.rows(write)
     for account_id in account_ids:
         _search_packs(engine, search, account_id, proof)
+    unreadable = 0
     for kind, path in _files(engine, account_ids):
         before = search.found[kind]
-        with suppress(FileNotFoundError):  # another process has just ended
+        try:
             search.file(kind, path)
+        except FileNotFoundError:
+            pass  # another process has just ended
+        except OSError:
+            unreadable += 1
         if search.found[kind] > before:
             proof.paths.append(str(path))
+    if unreadable:
+        proof.not_reached.append(f"{unreadable} files that cannot be read: delete them if nothing may stay")
     if engine.warehouse.exists and not engine.warehouse.files():
         proof.not_reached.append("files of the database server: its tables were searched by SQL")
     proof.bytes = search.bytes
@@ -85,17 +95,25 @@ def _collected(search: Search, place: str) -> Iterator[Callable[[bytes], None]]:
 
 
 def _search_packs(engine: Engine, search: Search, account_id: str, proof: Proof) -> None:
-    unreadable = len(engine.archive.damaged(account_id))
+    unreadable, unparsed = len(engine.archive.damaged(account_id)), 0
     for path in engine.archive.packs(account_id):
         try:
             for archived in engine.archive.read_pack(path):
-                search.texts("raw archive", texts_to_read(archived.message.raw))
+                try:
+                    search.texts("raw archive", texts_to_read(archived.message.raw))
+                except Exception as error:  # noqa: BLE001  whatever the parser raises, the others are searched
+                    logger.error("a message of pack %s cannot be parsed (%s)", path, type(error).__name__)
+                    unparsed += 1
                 search.texts("raw archive", [archived.message.snippet, archived.message.message_id, archived.sha256])
-        except (DamagedPackError, FileNotFoundError):
+        except (DamagedPackError, OSError):
             unreadable += 1
     if unreadable:
         proof.not_reached.append(
             f"{unreadable} packs of the raw archive that cannot be read: delete them if nothing may stay"
+        )
+    if unparsed:
+        proof.not_reached.append(
+            f"{unparsed} messages of the raw archive that cannot be parsed: they were searched without decoding them"
         )
 
 
