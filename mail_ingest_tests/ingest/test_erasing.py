@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -422,3 +423,12 @@ def test_a_file_that_cannot_be_read_is_named_in_the_receipt_and_stops_no_erasure
 
     assert erased.is_proven
     assert "1 files that cannot be read: delete them if nothing may stay" in erased.receipt["not_reached"]
+
+
+def test_no_earlier_file_of_the_warehouse_is_held_after_rewritings(engine: Engine, mail: Mail) -> None:
+    """A deleted file keeps its room on the disk, and what was to go with it, until the last that holds it lets go."""
+    for person in (JANE, MARY):
+        assert erase_contact(engine, person).is_proven
+
+    opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [name for name in opened if "warehouse.duckdb" in name and name.endswith("(deleted)")] == []
