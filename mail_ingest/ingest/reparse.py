@@ -175,6 +175,7 @@ class Reparse:
         """
         wanted = {row.message_id: row for row in rows}
         read: list[str] = []
+        self._engine.warehouse.let_go()
         try:
             for archived in self._engine.archive.read_pack(pack):
                 row = wanted.get(archived.message.message_id)

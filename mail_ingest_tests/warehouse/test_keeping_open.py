@@ -12,6 +12,7 @@ from mail_ingest.errors import BusyError, WarehouseError
 from mail_ingest.ingest import Engine
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
+from mail_ingest.warehouse.archive import ArchivedMessage
 from mail_ingest.warehouse.connection import Connection, Dialect, Warehouse
 from mail_ingest.warehouse.factory import make_warehouse
 from mail_ingest.warehouse.locks import Locks
@@ -164,3 +165,33 @@ def test_nobody_waits_for_the_warehouse_while_gmail_is_asked(engine: Engine, box
     assert_true_to_gmail(engine, box)
     with others.hold("warehouse"):
         pass
+
+
+def test_nobody_waits_for_the_warehouse_while_packs_are_read(
+    engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a sync that ends a rewriting which was killed, and parses again what no parser could read."""
+    box.generate(5, seed=7)
+    box.add(subject="Hello", sender="Jane <jane@corr.example>")
+    sync(engine)
+    erasures = engine.registry.erasures
+    erasures.begin("contact", [box.address], erasures.keep_out("jane@corr.example", ""))
+    with engine.warehouse.open() as connection:
+        connection.execute("update gmail.messages set parser_version = 0")
+    others, read_pack = Locks(engine.settings.home / "locks", wait_s=0), engine.archive.read_pack
+    looks: list[bool] = []
+
+    def look_and_read(path: str) -> Iterator[ArchivedMessage]:
+        try:
+            with others.hold("warehouse"):
+                looks.append(True)
+        except BusyError:
+            looks.append(False)
+        return read_pack(path)
+
+    monkeypatch.setattr(engine.archive, "read_pack", look_and_read)
+
+    assert sync(engine, retry=True).contents_adopted == 5
+    # to judge, to rewrite, to search, to parse
+    assert looks == [True] * 4
+    assert erasures.unfinished() == []

@@ -130,6 +130,8 @@ class AccountRows:
         candidates = self._instructions.candidates(self._account_id)
         for message_ids in self._packages(candidates):
             stored = self._rows.read(self._account_id, message_ids)
+            # within a sync it would stay open, and nobody should wait for it meanwhile
+            self._engine.warehouse.let_go()
             for message_id in message_ids:
                 if MESSAGES.name not in stored[message_id]:
                     continue  # parts without their message; a sync takes them back
@@ -178,6 +180,7 @@ class AccountRows:
             if new is None
         ]
         self._rows.replace(self._account_id, rows, marks=(LEFT_OUT_MESSAGES, marks), unmarked=FETCH_FAILURES.name)
+        self._engine.warehouse.let_go()
 
     # -- the raw archive ----------------------------------------------------------------------------------------
 
@@ -189,6 +192,7 @@ class AccountRows:
         present = set(archive.packs(self._account_id))
         for path in sorted(present):
             self._engine.locks.check()
+            self._engine.warehouse.let_go()
             try:
                 self._rewrite_pack(path, present)
             except DamagedPackError as error:
@@ -220,6 +224,7 @@ class AccountRows:
                 return False
             return True
 
+        self._engine.warehouse.let_go()
         # judged first: most packs hold nothing that has to go, and are left as they are
         for archived in archive.read_pack(path):
             keep(archived)

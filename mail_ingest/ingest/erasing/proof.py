@@ -49,6 +49,8 @@ def prove(engine: Engine, evidence: Evidence, account_ids: Collection[str]) -> P
                 engine.warehouse.search(engine.warehouse.text_of(table), write)
     with _collected(search, "control database") as write:
         engine.registry.erasures.rows(write)
+    # nobody should wait for it while packs and files are read
+    engine.warehouse.let_go()
     for account_id in account_ids:
         _search_packs(engine, search, account_id, proof)
     unreadable = 0
