@@ -154,11 +154,12 @@ class Requests:
             return int(connection.execute(count).scalar_one_or_none() or 0)
 
     def is_cancelled(self, request_id: str) -> bool:
+        """Whether nobody wants it any more; so it is with one that went with its account."""
         with self._reading().begin() as connection:
             state = connection.execute(
                 select(sync_requests.c.state).where(sync_requests.c.request_id == request_id)
             ).scalar_one_or_none()
-        return state == "cancelled"
+        return state in ("cancelled", None)
 
     # -- for the sensor ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from mail_ingest.defs.queue import ASKED, queue_tags
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.starting import sensor_status
 from mail_ingest.defs.syncing import stoppable, sync_events
+from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import Settings, load_settings
@@ -107,8 +108,14 @@ def _accounts(engine: Engine, wanted: dict[str, Request]) -> Iterator[Account]:
     """The accounts, each as it is when its turn comes; those that were removed or cancelled meanwhile are left out."""
     ledger = engine.registry.requests
     for account_id, request in list(wanted.items()):
-        if not ledger.is_cancelled(request.request_id):
-            yield engine.registry.get(account_id)
+        if ledger.is_cancelled(request.request_id):
+            continue
+        try:
+            account = engine.registry.get(account_id)
+        except ConfigError as error:  # erased since the line above: the others must have their turn
+            ledger.finish(request.request_id, "failed", str(error)[:_LONGEST_REASON])
+            continue
+        yield account
 
 
 def request_sensor(settings: Settings, job: dg.JobDefinition) -> dg.SensorDefinition:

@@ -216,6 +216,7 @@ def test_removing_an_account_cancels_its_requests_and_erasing_it_leaves_none(
     registry.forget(ADA)
 
     assert requests.find(ADA, only_open=False) == []
+    assert requests.is_cancelled(request.request_id)
 
 
 def test_a_push_is_remembered_by_its_account(

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from mail_ingest import requests as public
-from mail_ingest.accounts import Request, make_wish
+from mail_ingest.accounts import Request, make_wish, token_env
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
@@ -126,6 +126,33 @@ def test_an_account_that_fails_fails_its_request_and_no_other(
     assert not result.success
     assert (public.get(failed.request_id).state, public.get(done.request_id).state) == ("failed", "done")
     assert "mail-ingest account connect" in public.get(failed.request_id).reason or public.get(failed.request_id).reason
+
+
+def test_an_account_that_is_erased_meanwhile_is_left_out_and_the_others_are_done(
+    ask: Callable[..., Request],
+    engine: Engine,
+    box: Mailbox,
+    other_box: Mailbox,
+    gmail: Simulator,
+    dagster: Dagster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    third = gmail.add_account("cleo@example.com")
+    monkeypatch.setenv("CLEO_TOKEN", third.token)
+    engine.registry.add(third.address, token_env("CLEO_TOKEN"))
+    first, _, last = ask(), ask(other_box.address), ask(third.address)
+    [request] = tick(dagster)
+
+    def erase() -> None:
+        engine.registry.remove(other_box.address)
+        engine.registry.forget(other_box.address)
+
+    gmail.before(None, erase, account=box.address, times=1)
+
+    assert run(dagster, request).success
+
+    assert (public.get(first.request_id).state, public.get(last.request_id).state) == ("done", "done")
+    assert gmail.calls(account=other_box.address) == 0
 
 
 def test_a_second_try_of_a_run_repeats_nothing(
