@@ -294,6 +294,34 @@ def test_an_account_that_is_held_is_done_by_the_same_command_later(
     assert_jane_is_gone(engine, mail)
 
 
+def test_an_account_whose_rows_are_done_waits_for_the_slowest_one_and_is_not_rewritten_by_every_sync(
+    engine: Engine,
+    new_engine: Callable[..., Engine],
+    gmail: Simulator,
+    mail: Mail,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bob = gmail.add_account(BOB)
+    monkeypatch.setenv("BOB_TOKEN", bob.token)
+    engine.registry.add(BOB, token_env("BOB_TOKEN"))
+    of_bob = fill(bob)
+    engine.sync(engine.accounts([BOB]), SyncOptions())
+    with engine.locks.hold(f"content:{BOB}"), pytest.raises(BusyError, match=BOB):
+        erase_contact(new_engine(wait_s=0.2), JANE)
+    read: list[str] = []
+    read_pack = engine.archive.read_pack
+    monkeypatch.setattr(engine.archive, "read_pack", lambda path: read.append(path) or read_pack(path))
+
+    [run] = engine.sync(engine.accounts([ADDRESS]), SyncOptions())
+    assert (run.outcome, read) == ("success", [])
+    [run] = engine.sync(engine.accounts([BOB]), SyncOptions())
+
+    assert run.outcome == "success"
+    assert row(engine, of_bob.written, "1") is None
+    assert engine.registry.erasures.unfinished() == []
+    assert_jane_is_gone(engine, mail)
+
+
 @on_both
 def test_an_erased_mailbox_leaves_a_receipt_and_nothing_else(
     engine: Engine, box: Mailbox, gmail: Simulator, mail: Mail, monkeypatch: pytest.MonkeyPatch

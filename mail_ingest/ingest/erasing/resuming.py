@@ -90,13 +90,13 @@ def finish_for(engine: Engine, account_id: str) -> None:
     Does nothing while another process is at it: whom it erases is kept out already, and it takes the account's locks when its
     turn comes. Raises BusyError, WarehouseError where rows are left that have to go; files alone keep no sync waiting.
     """
-    if not engine.registry.erasures.unfinished(account_id):
+    if not _left_of(engine, account_id):
         return
     is_ours = False
     try:
         with engine.locks.hold("rewriting", wait_s=0.0):
             is_ours = True
-            for rewriting in engine.registry.erasures.unfinished(account_id):
+            for rewriting in _left_of(engine, account_id):
                 _finish(engine, rewriting, account_id)
     except (BusyError, WarehouseError) as error:
         if not is_ours and isinstance(error, BusyError):
@@ -104,6 +104,17 @@ def finish_for(engine: Engine, account_id: str) -> None:
         if any(left.rows_done_at is None for left in engine.registry.erasures.unfinished(account_id)):
             raise
         logger.warning("a rewriting of %s waits for its files: %s", account_id, error)
+
+
+def _left_of(engine: Engine, account_id: str) -> list[Rewriting]:
+    """The rewritings for which something can be done by way of this account. Where its rows are done and those of others are
+    not, it is left alone: whoever does the last of them does the files."""
+    erasures = engine.registry.erasures
+    unfinished = erasures.unfinished(account_id)
+    if all(rewriting.rows_done_at is None for rewriting in unfinished):
+        return unfinished
+    waiting = {other.rewriting_id for other in erasures.unfinished() if other.rows_done_at is None}
+    return [each for each in unfinished if each.rows_done_at is None or each.rewriting_id not in waiting]
 
 
 def _finish(engine: Engine, rewriting: Rewriting, account_id: str | None) -> Erasure | None:
