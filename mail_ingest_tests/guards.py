@@ -37,9 +37,9 @@ GUARDS = (
     Guard(
         "a claimed request is joined by nobody",
         "mail_ingest/accounts/requests.py",
-        "    waiting = _read(connection, _IS_WAITING & (sync_requests.c.account_id == account_id))\n",
+        "    waiting = _read(connection, _IS_WAITING & (sync_requests.c.account_id == account_id), for_update=True)\n",
         '    waiting = _read(connection, sync_requests.c.state.in_(("waiting", "claimed")) & '
-        "(sync_requests.c.account_id == account_id))\n",
+        "(sync_requests.c.account_id == account_id), for_update=True)\n",
         ("accounts/test_requests.py::test_a_claimed_request_is_joined_by_nobody",),
     ),
     Guard(

@@ -81,6 +81,7 @@ class Batch:
 
 _COLUMNS = [sync_requests.c[field.name] for field in fields(Request)]
 _IS_WAITING = sync_requests.c.state == "waiting"
+_MAY_START = sync_requests.c.state.in_(("claimed", "started", "failed"))
 
 
 class Requests:
@@ -130,7 +131,7 @@ class Requests:
         Raises ConfigError for one that has ended.
         """
         with self._writing().begin() as connection:
-            rows = _read(connection, sync_requests.c.request_id == request_id)
+            rows = _read(connection, sync_requests.c.request_id == request_id, for_update=True)
             if not rows or not rows[0].is_open:
                 what = f"has ended ({rows[0].state})" if rows else "does not exist"
                 raise ConfigError(f"the request {request_id} {what}; nothing was done")
@@ -217,7 +218,7 @@ class Requests:
         now = self._now()
         with self._writing().begin() as connection:
             is_of_run = sync_requests.c.request_id.in_(request_ids)
-            wanted = _read(connection, is_of_run & sync_requests.c.state.in_(("claimed", "started", "failed")))
+            wanted = _read(connection, is_of_run & _MAY_START)
             paused = set(
                 connection.execute(
                     select(accounts.c.account_id).where(
@@ -230,12 +231,13 @@ class Requests:
                 if request.account_id in paused:
                     _put_back(connection, request, now)
             taken = [request for request in wanted if request.account_id not in paused]
+            is_taken = sync_requests.c.request_id.in_([request.request_id for request in taken])
             connection.execute(
                 update(sync_requests)
-                .where(sync_requests.c.request_id.in_([request.request_id for request in taken]))
+                .where(is_taken, _MAY_START)  # as of now: it may have been cancelled since it was read
                 .values(state="started", run_id=run_id, started_at=now, ended_at=None, reason="")
             )
-            return _read(connection, sync_requests.c.request_id.in_([request.request_id for request in taken]))
+            return _read(connection, is_taken & (sync_requests.c.state == "started"))
 
     def finish(self, request_id: str, state: RequestState, reason: str = "") -> None:
         """Notes how a started request ended: done, failed or cancelled. What was cancelled meanwhile stays so."""
@@ -290,7 +292,8 @@ def _note_filing(connection: Connection, account_id: str, now: datetime) -> date
 
 
 def _place(connection: Connection, account_id: str, wish: Wish, requested_by: str, now: datetime) -> Request:
-    waiting = _read(connection, _IS_WAITING & (sync_requests.c.account_id == account_id))
+    # locked: a run may be claiming it at this moment, and would not hear of a wish that joins
+    waiting = _read(connection, _IS_WAITING & (sync_requests.c.account_id == account_id), for_update=True)
     if waiting:
         request_id = waiting[0].request_id
         values = {**_columns(stronger(waiting[0].wish, wish)), "filed_count": waiting[0].filed_count + 1}
@@ -309,7 +312,7 @@ def _place(connection: Connection, account_id: str, wish: Wish, requested_by: st
 def _put_back(connection: Connection, request: Request, now: datetime) -> None:
     """Lets a claimed request wait again; where another one of its account waits by now, that one covers it as well."""
     _lock_account(connection, request.account_id)
-    is_this = sync_requests.c.request_id == request.request_id
+    is_this = (sync_requests.c.request_id == request.request_id) & _MAY_START
     if _read(connection, _IS_WAITING & (sync_requests.c.account_id == request.account_id)):
         joined = _place(connection, request.account_id, request.wish, request.requested_by, now)
         _end(connection, is_this, "cancelled", f"its account was paused; joined the request {joined.request_id}", now)
@@ -352,9 +355,11 @@ def _batches(requests: Sequence[Request]) -> list[list[Request]]:
     return [batch for batches in groups.values() for batch in batches]
 
 
-def _read(connection: Connection, wanted: ColumnElement[bool]) -> list[Request]:
+def _read(connection: Connection, wanted: ColumnElement[bool], *, for_update: bool = False) -> list[Request]:
+    """`for_update`: waits for whoever is changing one of them, and leaves out what is wanted no more after that."""
     order = (sync_requests.c.priority, sync_requests.c.not_before, sync_requests.c.request_id)
-    return [_request(row) for row in connection.execute(select(*_COLUMNS).where(wanted).order_by(*order)).all()]
+    chosen = select(*_COLUMNS).where(wanted).order_by(*order)
+    return [_request(row) for row in connection.execute(chosen.with_for_update() if for_update else chosen).all()]
 
 
 def _request(row: Row[Any]) -> Request:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,7 +19,9 @@ from mail_ingest.accounts.wishes import stronger
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import Settings, load_settings
 from mail_ingest_tests.accounts.conftest import Calendar
+from mail_ingest_tests.postgres import connected, execute
 
+T = TypeVar("T")
 ADA, BOB = "ada@example.com", "bob@example.com"
 
 
@@ -264,6 +269,49 @@ def test_processes_that_ask_at_once_are_all_heard_by_one_request(requests: Reque
     [request] = requests.find(only_open=False)
     assert ids == {request.request_id}
     assert (request.filed_count, request.wish.months) == (20, tuple(months))
+
+
+def _while_another_changes(url: str, change: str, request_id: str, act: Callable[[], T]) -> T:
+    """What `act` gives that begins while another transaction has changed a request, and ends once that is committed."""
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as threads, connected(url) as other:
+        other.begin()
+        other.execute(f"update sync_requests set {change} where request_id = ?", [request_id])
+        acting = threads.submit(act)
+        deadline = time.monotonic() + 30
+        while not acting.done() and execute(url, waiting) == [(0,)] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        other.commit()
+        return acting.result(timeout=30)
+
+
+@pytest.mark.parametrize("settings", ["postgres"], indirect=True)
+def test_a_wish_does_not_join_a_request_that_is_being_claimed(
+    ask: Callable[..., Request], requests: Requests, settings: Settings
+) -> None:
+    claimed = ask()
+    change = "state = 'claimed', run_key = 'requests-1'"
+
+    filed = _while_another_changes(settings.control, change, claimed.request_id, lambda: ask(mode="full"))
+
+    assert (filed.state, filed.mode) == ("waiting", "full")
+    assert (requests.get(claimed.request_id).state, requests.get(claimed.request_id).mode) == ("claimed", "auto")
+
+
+@pytest.mark.parametrize("settings", ["postgres"], indirect=True)
+def test_a_request_that_is_being_cancelled_is_not_started(
+    ask: Callable[..., Request], requests: Requests, settings: Settings
+) -> None:
+    cancelled, other = ask(), ask(BOB)
+    requests.claim()
+    ids = [cancelled.request_id, other.request_id]
+
+    started = _while_another_changes(
+        settings.control, "state = 'cancelled'", cancelled.request_id, lambda: requests.start(ids, "run")
+    )
+
+    assert [request.account_id for request in started] == [BOB]
+    assert requests.get(cancelled.request_id).state == "cancelled"
 
 
 @pytest.mark.parametrize(
