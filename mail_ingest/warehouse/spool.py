@@ -45,9 +45,15 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        os.close(self._owner)
+        try:
+            for writer in self._writers.values():
+                # nobody reads it any more; on a full disk it cannot be ended, and takes the room that is missing
+                with suppress(OSError):
+                    writer.close()
+        finally:
+            self._writers.clear()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._owner)
 
     def write(self, table: str, batch: pa.RecordBatch) -> None:
         if batch.num_rows == 0:
