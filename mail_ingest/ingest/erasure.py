@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mail_ingest.accounts import Account
+from mail_ingest.ingest.erasing.turns import hold_account
 from mail_ingest.ingest.pipelines import content_pipelines, own_pipelines, state_pipeline
 from mail_ingest.sources.landing import STATE_SOURCE, landing_source
 from mail_ingest.sources.tables import LANDING_TABLES
@@ -40,7 +41,7 @@ def erase_account(engine: Engine, address: str) -> Erased:
     engine.registry.check_deployment()
     account = engine.registry.find(address)
     account_id = account.account_id
-    with engine.locks.hold(f"account:{account_id}"), engine.locks.hold_in_turn(f"content:{account_id}"):
+    with hold_account(engine.locks, account_id):
         if engine.warehouse.exists:
             engine.check_warehouse()
         if account.state != "removed":

@@ -13,7 +13,7 @@ import pytest
 from mail_ingest import mime
 from mail_ingest.accounts import token_env
 from mail_ingest.errors import BusyError, ConfigError
-from mail_ingest.ingest import Engine, SyncOptions
+from mail_ingest.ingest import Engine, SyncOptions, content
 from mail_ingest.ingest.audit import AuditOptions, audit_account
 from mail_ingest.ingest.erasing.account_rows import Instructions
 from mail_ingest.ingest.erasing.contact import erase_contact, let_in
@@ -282,8 +282,9 @@ def test_what_is_left_anywhere_is_found_and_named(engine: Engine, mail: Mail) ->
 
 
 def test_an_account_that_is_held_is_done_by_the_same_command_later(
-    engine: Engine, new_engine: Callable[..., Engine], mail: Mail
+    engine: Engine, new_engine: Callable[..., Engine], mail: Mail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(content, "NEXT_TURN_S", 0.2)
     impatient = new_engine(wait_s=0.2)
     with engine.locks.hold(f"content:{ADDRESS}"), pytest.raises(BusyError, match="same command again"):
         erase_contact(impatient, JANE)
@@ -306,6 +307,7 @@ def test_an_account_whose_rows_are_done_waits_for_the_slowest_one_and_is_not_rew
     engine.registry.add(BOB, token_env("BOB_TOKEN"))
     of_bob = fill(bob)
     engine.sync(engine.accounts([BOB]), SyncOptions())
+    monkeypatch.setattr(content, "NEXT_TURN_S", 0.2)
     with engine.locks.hold(f"content:{BOB}"), pytest.raises(BusyError, match=BOB):
         erase_contact(new_engine(wait_s=0.2), JANE)
     read: list[str] = []

@@ -12,7 +12,7 @@ import pytest
 
 from mail_ingest.accounts import token_env
 from mail_ingest.errors import BusyError, ConfigError
-from mail_ingest.ingest import Engine, SyncOptions
+from mail_ingest.ingest import Engine, SyncOptions, content
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail
@@ -129,8 +129,9 @@ def test_data_that_were_kept_can_be_erased_later(engine: Engine, bob: Mailbox) -
 
 
 def test_an_account_that_a_sync_holds_is_not_touched(
-    engine: Engine, new_engine: Callable[..., Engine], bob: Mailbox
+    engine: Engine, new_engine: Callable[..., Engine], bob: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(content, "NEXT_TURN_S", 0.2)
     for lock in (f"account:{BOB}", f"content:{BOB}"):
         with engine.locks.hold(lock), pytest.raises(BusyError):
             new_engine(wait_s=0.2).erase_account(BOB)

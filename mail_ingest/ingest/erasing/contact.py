@@ -23,6 +23,7 @@ from mail_ingest.ingest.erasing.evidence import Evidence
 from mail_ingest.ingest.erasing.people import AT_SIGNS, ErasedPeople
 from mail_ingest.ingest.erasing.proof import Proof
 from mail_ingest.ingest.erasing.receipts import Erasure, finish, receipt_of
+from mail_ingest.ingest.erasing.turns import hold_account
 from mail_ingest.privacy import Hasher
 from mail_ingest.sources.stored import NOT_CONTENT, STORED_TABLES
 from mail_ingest.sources.tables import DATASET, LEFT_OUT_MESSAGES, MESSAGE_RECIPIENTS, MESSAGES
@@ -106,8 +107,7 @@ class ContactErasure:
 
     def rewrite(self, account_id: str) -> None:
         """Rewrites one account, under its locks. Raises BusyError where somebody holds it; nothing was changed then."""
-        locks = self._engine.locks
-        with locks.hold(f"account:{account_id}"), locks.hold(f"content:{account_id}"):
+        with hold_account(self._engine.locks, account_id):
             self._rows(self._engine.registry.find(account_id), self.tally).run()
 
     def _rows(self, account: Account, tally: Tally) -> AccountRows:

@@ -14,6 +14,7 @@ from mail_ingest.ingest.erasing.label_names import rewrite_label_names
 from mail_ingest.ingest.erasing.mailbox import finish_mailbox, leave_out_what_others_have
 from mail_ingest.ingest.erasing.proof import Proof
 from mail_ingest.ingest.erasing.receipts import Erasure, finish, receipt_of
+from mail_ingest.ingest.erasing.turns import hold_account
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine
@@ -44,7 +45,7 @@ def _rewrite(engine: Engine, account_id: str, instructions: Instructions) -> Era
     account = engine.registry.find(account_id)
     rewriting_id = erasures.begin("privacy", [account_id])
     evidence, tally = Evidence(rewriting_id), Tally()
-    with engine.locks.hold(f"account:{account_id}"), engine.locks.hold(f"content:{account_id}"):
+    with hold_account(engine.locks, account_id):
         while True:
             if engine.warehouse.exists:
                 AccountRows(engine, account, instructions, evidence, Tally()).plan()
