@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -294,16 +294,17 @@ class StateSync:
         labels = self._refresh_labels(labels, known, replayed.values())
         listed = {label.label_id for label in labels} | set(known)
         gone = gone_labels(labels, known) | self._passing_labels(labels, known, replayed.values())
-        pairs = compare(
-            swept,
-            replay,
-            replayed,
-            self._queries.iter_states(self._account_id),
-            history_id=pinned,
-            lasting_labels=lambda label_id: label_id not in listed,
-        )
-        for change, events in pairs:
-            packages.add(without(change, gone), events)
+        with closing(self._queries.iter_states(self._account_id)) as stored:
+            pairs = compare(
+                swept,
+                replay,
+                replayed,
+                stored,
+                history_id=pinned,
+                lasting_labels=lambda label_id: label_id not in listed,
+            )
+            for change, events in pairs:
+                packages.add(without(change, gone), events)
         return labels, counts, history_id
 
     def _sweep_again(self, swept: SweptMailbox, replay: Replay, pinned: int) -> dict[str, StateChange]:

@@ -81,8 +81,13 @@ class DuckDBWarehouse(Warehouse):
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         held = self._held_here()
         if held is not None:
-            with self._troubles_told():
-                yield held.connection
+            try:
+                with self._troubles_told():
+                    yield held.connection
+            except BaseException:
+                # also where the outer block goes on: what broke must not be kept for another question
+                held.must_close = True
+                raise
             return
         opened = self._take_kept() or self._opened()
         self._held.opened = opened

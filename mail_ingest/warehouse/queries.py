@@ -5,7 +5,7 @@ Every function opens the warehouse for itself and lets go of it at the end; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -149,8 +149,8 @@ class Queries:
         """Lets others have the warehouse, before something else that takes long."""
         self._warehouse.let_go()
 
-    def iter_states(self, account_id: str) -> Iterator[StoredState]:
-        """Every stored state of an account, streamed; the warehouse stays open until the iterator is done."""
+    def iter_states(self, account_id: str) -> Generator[StoredState, None, None]:
+        """Every stored state of an account, streamed; the warehouse stays open until the generator is done, or closed."""
         parse = _LabelSets()
         with self._warehouse.open() as connection, closing(connection.cursor()) as cursor:
             cursor.execute(f"select {_STATE_COLUMNS} from gmail.message_states where account_id = ?", [account_id])

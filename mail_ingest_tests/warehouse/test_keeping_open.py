@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from mail_ingest.errors import BusyError, WarehouseError
-from mail_ingest.ingest import Engine
+from mail_ingest.ingest import Engine, SyncOptions, state
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.warehouse.archive import ArchivedMessage
@@ -122,6 +124,38 @@ def test_after_an_error_it_is_opened_anew(open_another: Callable[[], Opened]) ->
         assert _can_open(others)
         with ours.open() as connection:
             assert connection.execute("select count(*) from duckdb_tables() where table_name = 't'").fetchone() == (0,)
+
+
+def test_what_broke_is_not_kept_although_somebody_went_on(open_another: Callable[[], Opened]) -> None:
+    ours, _ = open_another()
+
+    with ours.keep_open():
+        with ours.open() as broken:
+            with suppress(WarehouseError), ours.open():
+                raise duckdb.IOException("the disk is gone")
+            assert broken.execute("select 1").fetchone() == (1,)
+        assert _connection_of(ours) is not broken
+
+
+def test_states_that_are_not_read_to_their_end_keep_nobody_waiting(
+    engine: Engine, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.generate(3, seed=7)
+    sync(engine)
+    kept: list[Exception] = []
+
+    def break_off(swept: object, replay: object, replayed: object, stored: Iterator[object], **others: object) -> None:
+        next(stored)
+        kept.append(OSError("the disk is full"))
+        raise kept[0]
+
+    monkeypatch.setattr(state, "compare", break_off)
+
+    [run] = engine.sync(engine.accounts(), SyncOptions(mode="full"))
+
+    assert (run.outcome, len(kept)) == ("failed", 1)
+    with Locks(engine.settings.home / "locks", wait_s=0).hold("warehouse"):
+        pass
 
 
 def test_the_memory_of_a_large_package_is_not_kept(open_another: Callable[[], Opened]) -> None:

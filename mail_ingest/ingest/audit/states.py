@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from mail_ingest.errors import GmailError, HistoryExpiredError, MessageGoneError
@@ -144,13 +145,14 @@ class StateAudit:
         replayed = {change.message_id: change for change in self._replay.fold(self._swept_states, self._minimal)}
         rolled = {change.message_id: change for change in self._replay.fold(self._stored_states, self._swept_minimal)}
         seen: set[str] = set()
-        for stored in self._queries.iter_states(self._account_id):
-            message_id = stored.message_id
-            now = replayed.get(message_id) or self._swept.state(message_id, pinned)
-            self._swept.mark(message_id)
-            if message_id in replayed:
-                seen.add(message_id)
-            self._compare_one(stored, now, rolled.get(message_id))
+        with closing(self._queries.iter_states(self._account_id)) as states:
+            for stored in states:
+                message_id = stored.message_id
+                now = replayed.get(message_id) or self._swept.state(message_id, pinned)
+                self._swept.mark(message_id)
+                if message_id in replayed:
+                    seen.add(message_id)
+                self._compare_one(stored, now, rolled.get(message_id))
         for message_id in self._swept.unmarked():
             if message_id not in replayed:
                 self._compare_unknown(message_id, self._swept.state(message_id, pinned))
