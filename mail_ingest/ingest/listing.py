@@ -9,6 +9,7 @@ elsewhere, so that the run which has found it buys it, whichever partition it be
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ from mail_ingest.warehouse.spool import Spool
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 _ROWS = 20_000
 
@@ -47,6 +50,17 @@ def list_partitions(
     neighbour: set[str] = set()
     with Spool(engine.spool_folder) as spool:
         buffer = RowBuffer(MESSAGE_MONTHS, spool.write, rows=_ROWS)
+
+        def land() -> None:
+            buffer.flush()
+            if spool.rows:
+                engine.pipelines.load(
+                    content_pipeline(account, is_backfill=True),
+                    lambda staging: landing_source(CONTENT_SOURCE, spool.tables(), spool.read, staging=staging),
+                    size_bytes=spool.size_bytes,
+                )
+            run.partitions_listed.update(listed)
+
         try:
             for partition in sorted(partitions, reverse=True):
                 found: set[str] = set()
@@ -61,15 +75,15 @@ def list_partitions(
                 listed[partition] = tuple(others)
                 neighbour = found
                 on_progress(Progress(run.account_id, "partitions listed", len(listed), len(partitions)))
-        finally:
-            buffer.flush()
-            if spool.rows:
-                engine.pipelines.load(
-                    content_pipeline(account, is_backfill=True),
-                    lambda staging: landing_source(CONTENT_SOURCE, spool.tables(), spool.read, staging=staging),
-                    size_bytes=spool.size_bytes,
+        except BaseException:
+            try:
+                land()
+            except Exception as error:  # noqa: BLE001  why the listing ended says when to go on
+                logger.warning(
+                    "what was listed of %s before could not be stored (%s)", run.account_id, type(error).__name__
                 )
-            run.partitions_listed.update(listed)
+            raise
+        land()
     return tuple(elsewhere)
 
 

@@ -11,6 +11,7 @@ import pytest
 from mail_ingest.ingest import Engine, SyncOptions
 from mail_ingest.ingest.backlog import partition_backlog
 from mail_ingest.ingest.estimating import estimate_backfill
+from mail_ingest.ingest.pipelines import content_pipeline
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import assert_true_to_gmail, sync
@@ -265,6 +266,23 @@ def test_failed_messages_are_told_in_their_month(engine: Engine, box: Mailbox, g
     assert (counts.known, counts.stored, counts.failed, counts.missing) == (2, 1, 1, 1)
     assert partition_backlog(engine, [run], ["2024-02"]) == {(ADDRESS, "2024-02"): 1}
     assert _stored(engine) == [fine]
+
+
+def test_a_listing_says_why_it_ended_although_what_it_listed_cannot_be_stored(
+    new_engine: Callable[..., Engine], engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    """The account would be asked again at once instead of when its quota is back."""
+    _at(box, "2024-02-10T12:00:00")
+    sync(engine)
+    gmail.fail_next(status=403, reason="dailyLimitExceeded", method="messages.list", after=1)
+    load = content_pipeline(engine.registry.get(ADDRESS), is_backfill=True)
+
+    with engine.locks.hold(f"pipeline:{load}"):
+        impatient = new_engine(wait_s=0.2)
+        [run] = impatient.sync(impatient.accounts(), SyncOptions(partitions=("2024-02", "2024-01"), list_only=True))
+
+    assert (run.outcome, run.error_class, run.partitions_listed) == ("partial", "QuotaError", {})
+    assert run.resume_at is not None
 
 
 def test_a_spent_share_of_the_day_leaves_the_account_to_its_syncs(
