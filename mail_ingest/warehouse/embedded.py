@@ -213,6 +213,8 @@ class DuckDBWarehouse(Warehouse):
             connection.execute("checkpoint")
             [name] = connection.execute("select current_database()").fetchone() or ("",)
             connection.execute(f"attach '{_quoted(fresh)}' as rewritten (storage_version 'v1.2.0')")
+            # it was made with the rights of the umask
+            fresh.chmod(0o600)
             try:
                 connection.execute(f'copy from database "{name}" to rewritten')
                 connection.execute("checkpoint rewritten")

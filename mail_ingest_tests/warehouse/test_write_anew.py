@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
@@ -13,7 +16,10 @@ import pytest
 
 from mail_ingest.errors import BusyError
 from mail_ingest.ingest import Engine
+from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox
+from mail_ingest.warehouse.embedded import DuckDBWarehouse
+from mail_ingest.warehouse.factory import make_warehouse
 from mail_ingest_tests.traces import places_of
 from mail_ingest_tests.truth import assert_analyst_tables_are_built, column_comments, sync
 
@@ -62,6 +68,45 @@ def test_a_file_that_is_written_anew_holds_the_same_and_no_old_bytes(engine: Eng
     assert places_of(engine, [SECRET]) == []
     assert_analyst_tables_are_built(engine)
     assert sync(engine, mode="full").outcome == "success"
+
+
+class Watched:
+    """A connection that tells of each statement before it runs it."""
+
+    def __init__(self, connection: Any, tell: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._tell = tell
+
+    def execute(self, query: str, *parameters: object) -> Any:
+        self._tell(query)
+        return self._connection.execute(query, *parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_the_new_file_is_its_owners_alone_before_anything_is_written_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings({"MAIL_INGEST_HOME": str(tmp_path)})
+    warehouse, _ = make_warehouse(settings, 1.0, lambda connection, dialect: None)
+    assert isinstance(warehouse, DuckDBWarehouse)
+    with warehouse.open() as connection:
+        connection.execute("create table mail as select 1 as i")
+    settings.duckdb_path.chmod(0o644)
+    connect, modes = warehouse._connect, []
+
+    def tell(query: str) -> None:
+        if query.startswith("copy from database"):
+            [fresh] = tmp_path.glob("*.rewritten")
+            modes.append(stat.S_IMODE(fresh.stat().st_mode))
+
+    monkeypatch.setattr(warehouse, "_connect", lambda: Watched(connect(), tell))
+
+    warehouse.write_anew([])
+
+    assert modes == [0o600]
+    assert stat.S_IMODE(settings.duckdb_path.stat().st_mode) == 0o644, "as its owner had it"
 
 
 def test_a_reader_that_keeps_the_file_keeps_it_as_it_is(
