@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def erase(
     account: Annotated[str, typer.Option(help="A mailbox: all that is stored of it, and its name.")] = "",
     contact: Annotated[
-        str, typer.Option(help="A person: what they wrote, and their address and name wherever others wrote them.")
+        str,
+        typer.Option(
+            help="A person: what they wrote, and their address and name wherever others wrote them. - reads the address from "
+            "standard input."
+        ),
     ] = "",
     in_account: Annotated[str, typer.Option(help="With --contact: in this mailbox alone.")] = "",
     forget: Annotated[
@@ -42,6 +46,11 @@ def erase(
         raise ConfigError("erase takes exactly one of --account, --contact, --list and --finish")
     if (in_account or forget) and not contact:
         raise ConfigError("--in-account and --forget belong to --contact")
+    if contact == "-":
+        # arguments are seen by whoever lists processes, and stay in the shell's history
+        contact = sys.stdin.readline().strip()
+        if not contact:
+            raise ConfigError("--contact - takes one address from standard input, and there was none; nothing was done")
     engine = open_engine(wait)
     if show_list:
         _list(engine, as_json=as_json)

@@ -64,6 +64,17 @@ def test_json_is_one_document_and_what_is_left_exits_with_1(
     assert run("erase", "--contact", JANE, "--forget").returncode == 2
 
 
+def test_the_address_may_come_from_standard_input(run: Run, box: Mailbox) -> None:
+    """Where neither a list of processes nor a shell's history shows it."""
+    fill(run, box)
+
+    done, empty = (run("erase", "--contact", "-", "--yes", "--json", stdin=text) for text in (f"{JANE}\n", "\n"))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["receipts"][0]["messages_removed"] == 1
+    assert (empty.returncode, "there was none" in empty.stderr) == (2, True)
+
+
 def test_nothing_is_erased_without_a_yes(run: Run, variables: dict[str, str], box: Mailbox, tmp_path: Path) -> None:
     fill(run, box)
 
