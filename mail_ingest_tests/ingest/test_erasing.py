@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from mail_ingest.ingest.erasing.resuming import rewrite_account
 from mail_ingest.ingest.reparse import reparse_accounts
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.stored import StoredMessage
+from mail_ingest.warehouse.reading import ask
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.mime.builders import attachment, multipart, part
 from mail_ingest_tests.traces import places_of
@@ -462,3 +466,54 @@ def test_no_earlier_file_of_the_warehouse_is_held_after_rewritings(engine: Engin
 
     opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert [name for name in opened if "warehouse.duckdb" in name and name.endswith("(deleted)")] == []
+
+
+ERASE_AND_WAIT = """
+import sys
+from mail_ingest.ingest import Engine
+from mail_ingest.ingest.erasing.contact import erase_contact
+from mail_ingest.settings import load_settings
+from mail_ingest.warehouse.archive import RawArchive
+rewrite = RawArchive.rewrite
+def wait_and_rewrite(*arguments):
+    print("rewriting", arguments[2], flush=True)
+    sys.stdin.readline()
+    return rewrite(*arguments)
+RawArchive.rewrite = wait_and_rewrite
+print(erase_contact(Engine(load_settings(), wait_s=30.0), sys.argv[1]).is_proven, flush=True)
+"""
+
+
+@on_both
+def test_answers_and_other_accounts_syncs_go_on_while_an_account_is_rewritten(
+    engine: Engine,
+    new_engine: Callable[..., Engine],
+    gmail: Simulator,
+    environment: dict[str, str],
+    mail: Mail,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bob = gmail.add_account(BOB)
+    monkeypatch.setenv("BOB_TOKEN", bob.token)
+    engine.registry.add(BOB, token_env("BOB_TOKEN"))
+    of_bob = bob.add(subject="For Bob", sender=f"Jane Doe <{JANE}>", to=BOB, body="Hello.\r\n")
+    other = bob.add(subject="From Mary", sender=f"Mary <{MARY}>", to=BOB, body="Hello.\r\n")
+    command = [sys.executable, "-c", ERASE_AND_WAIT, JANE]
+    with subprocess.Popen(
+        command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as erasing:
+        assert erasing.stdout is not None
+        assert erasing.stdout.readline() == f"rewriting {ADDRESS}\n"
+
+        beside = new_engine(wait_s=2.0)
+        with ask(beside.settings, f"select message_id from mail.messages where account_id = '{ADDRESS}'") as answer:
+            seen = set(answer.table().column(0).to_pylist())
+        [run] = beside.sync(beside.accounts([BOB]), SyncOptions())
+        assert erasing.poll() is None
+        said, _ = erasing.communicate("\n", timeout=120)
+
+    assert seen >= set(mail.others)
+    assert (run.outcome, run.error, run.contents_stored) == ("success", "", 1)
+    assert (erasing.returncode, said) == (0, "True\n")
+    assert_jane_is_gone(engine, mail)
+    assert (row(engine, of_bob, "1"), row(engine, other, "from_address")) == (None, (MARY,))
