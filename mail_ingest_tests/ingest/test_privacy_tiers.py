@@ -11,7 +11,7 @@ import pytest
 
 from mail_ingest.accounts import PrivacySettings, token_env
 from mail_ingest.errors import BusyError, ConfigError
-from mail_ingest.ingest import Engine, SyncOptions
+from mail_ingest.ingest import Engine, SyncOptions, content
 from mail_ingest.ingest.audit import AuditOptions, audit_account
 from mail_ingest.ingest.erasing.resuming import rewrite_account
 from mail_ingest.ingest.privacy_change import change_privacy, consequences
@@ -390,8 +390,9 @@ CODES = (CODE, "verification code", "planted-service")
 
 
 def test_turning_sign_in_mail_off_while_others_hold_the_account_is_completed_by_the_same_command(
-    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, tmp_path: Path
+    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(content, "NEXT_TURN_S", 0.1)
     plant_code(box)
     sync(engine)
     hurried = new_engine(wait_s=0.1)
@@ -405,8 +406,14 @@ def test_turning_sign_in_mail_off_while_others_hold_the_account_is_completed_by_
 
 
 def test_sign_in_mail_that_a_sync_lands_while_it_is_turned_off_goes_with_the_next(
-    engine: Engine, new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, tmp_path: Path
+    engine: Engine,
+    new_engine: Callable[..., Engine],
+    box: Mailbox,
+    gmail: Simulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(content, "NEXT_TURN_S", 0.1)
     kept = plant_code(box)
     hurried = new_engine(wait_s=0.1)
 
