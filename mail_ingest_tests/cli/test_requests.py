@@ -101,7 +101,8 @@ def test_a_signal_ends_a_sync_at_a_safe_point(
     )
     process = subprocess.Popen(
         [sys.executable, "-c", restore + "from mail_ingest.cli import main; main()", "sync"],
-        env=variables,
+        # one request at a time, or the others would fetch the rest while one is kept waiting
+        env={**variables, "MAIL_INGEST_MAX_IN_FLIGHT": "1"},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
