@@ -24,6 +24,7 @@ token, a subject, text of a mail or a correspondent's address: account addresses
 
 from __future__ import annotations
 
+import traceback
 from datetime import datetime
 
 
@@ -108,3 +109,8 @@ class ChangedAnswerError(GmailError):
 
 class UnreadableAnswerError(GmailError):
     """Reading the answer about one message ended in an exception that nobody foresaw; `reason` is its class."""
+
+
+def stack_of(error: BaseException) -> str:
+    """Where an exception that nobody foresaw was raised, for a log: without its message, which may quote mail."""
+    return "".join(traceback.format_tb(error.__traceback__))

@@ -5,7 +5,6 @@ connections, and there are fifty checks.
 """
 
 import logging
-import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from mail_ingest.accounts import Account
 from mail_ingest.defs.outcomes import markdown_table
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.specs import asset_key, table_name
-from mail_ingest.errors import MailIngestError
+from mail_ingest.errors import MailIngestError, stack_of
 from mail_ingest.ingest.audit import Audit, AuditOptions, audit_account
 from mail_ingest.ingest.checks import all_checks, check_warehouse
 from mail_ingest.ingest.engine import Engine
@@ -86,7 +85,7 @@ def _audit(engine: Engine, account: Account, options: AuditOptions) -> Audit | s
     except MailIngestError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  its message may quote mail, its stack does not
-        stack = "".join(traceback.format_tb(error.__traceback__))
+        stack = stack_of(error)
         logger.error("unexpected %s in the audit of %s\n%s", type(error).__name__, account.account_id, stack)
         return f"unexpected {type(error).__name__}; the log has the stack"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from mail_ingest.errors import (
     QuotaError,
     ServerError,
     UnreadableAnswerError,
+    stack_of,
 )
 from mail_ingest.gmail.calls import MALFORMED
 from mail_ingest.gmail.models import RawMessage
@@ -193,7 +193,7 @@ class _Room:
 
 def _unreadable(message_id: str, error: Exception) -> UnreadableAnswerError:
     # the message of the exception may quote mail, its stack does not
-    kind, stack = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    kind, stack = type(error).__name__, stack_of(error)
     logger.error("unexpected %s while message %s was read\n%s", kind, message_id, stack)
     return UnreadableAnswerError(
         f"the answer about message {message_id} could not be read ({kind}); the log has the stack: please report it",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,6 +26,7 @@ from mail_ingest.errors import (
     QuotaError,
     SweepRefusedError,
     WarehouseError,
+    stack_of,
 )
 from mail_ingest.gmail import OWN_DAY_LIMIT, GmailClient, QuotaGovernor, Transport, parse_quota
 from mail_ingest.ingest.account_states import States, copy_account_states
@@ -335,7 +335,7 @@ class Engine:
         except (BusyError, WarehouseError) as error:
             logger.warning("the %s wait for the next sync or materialization: %s", what, error)
         except Exception as error:  # noqa: BLE001  a mistake of ours; its message may quote mail, its stack does not
-            stack = "".join(traceback.format_tb(error.__traceback__))
+            stack = stack_of(error)
             logger.error("unexpected %s in the build of the %s\n%s", type(error).__name__, what, stack)
 
     def _keep_analyst_tables_now_and_then(self) -> None:
@@ -383,7 +383,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001  see below
             # a mistake of ours must not stop the other accounts; its message may quote mail, its stack does not
             run.outcome = "failed"
-            stack = "".join(traceback.format_tb(error.__traceback__))
+            stack = stack_of(error)
             logger.error("unexpected %s in the sync of %s\n%s", type(error).__name__, account.account_id, stack)
             failure = MailIngestError(
                 f"The sync of {account.account_id} ended with an unexpected {type(error).__name__}; what was loaded or "

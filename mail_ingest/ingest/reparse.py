@@ -10,7 +10,6 @@ goes on after the last loaded package. What cannot be read, or breaks the newer 
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from mail_ingest import mime
 from mail_ingest.accounts import Account
-from mail_ingest.errors import BusyError, MailIngestError
+from mail_ingest.errors import BusyError, MailIngestError, stack_of
 from mail_ingest.ingest import failures
 from mail_ingest.ingest.content import PACKAGE_BYTES, PACKAGE_MESSAGES, replace_parts
 from mail_ingest.ingest.heap import lean_heap
@@ -76,7 +75,7 @@ def reparse_accounts(engine: Engine, accounts: Iterable[Account], on_progress: O
             reparse.done.error, reparse.done.is_busy = str(error), isinstance(error, BusyError)
         except Exception as error:  # noqa: BLE001  the other accounts must have their turn
             # its message may quote mail, its stack does not
-            stack = "".join(traceback.format_tb(error.__traceback__))
+            stack = stack_of(error)
             logger.error("unexpected %s in the reparse of %s\n%s", type(error).__name__, account.account_id, stack)
             reparse.done.error = f"The reparse of {account.account_id} ended with an unexpected {type(error).__name__}."
         results.append(reparse.done)

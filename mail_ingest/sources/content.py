@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import html
 import logging
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ import orjson
 import pyarrow as pa
 
 from mail_ingest import mime
+from mail_ingest.errors import stack_of
 from mail_ingest.gmail.models import RawMessage
 from mail_ingest.privacy import PrivateRows
 from mail_ingest.sources.batches import BATCH_ROWS, clean, record_batch
@@ -181,7 +181,7 @@ class ContentRows:
 
     def _give_up(self, rows: _MessageRows, error: Exception) -> None:
         # the message of the exception may quote mail, its stack does not
-        stack = "".join(traceback.format_tb(error.__traceback__))
+        stack = stack_of(error)
         logger.error(
             "message %s of %s could not be parsed (%s); its bytes are kept\n%s",
             rows.message_id,

@@ -2,7 +2,7 @@
 
 DuckDB lets one process write, and nobody read beside it. So the file is open only while something is read or loaded
 (seconds), under the `warehouse` lock; between those moments people may open it. A person's reader that holds the file
-is waited for as well. Opening and closing cost 50 ms, more than most questions, so a sync keeps a connection from one
+is waited for as well. Opening and closing cost more than most questions, so a sync keeps a connection from one
 question to the next and lets it go before it waits for anything: an answer of Gmail's, or a lock.
 """
 

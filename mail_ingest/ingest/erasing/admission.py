@@ -4,13 +4,13 @@ rules as for what was stored before."""
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
 import pyarrow as pa
 
+from mail_ingest.errors import stack_of
 from mail_ingest.gmail import RawMessage
 from mail_ingest.ingest.erasing.people import ErasedPeople
 from mail_ingest.sources.batches import RowBuffer
@@ -18,8 +18,6 @@ from mail_ingest.sources.content import ERASED
 from mail_ingest.sources.tables import LEFT_OUT_MESSAGES
 
 logger = logging.getLogger(__name__)
-
-REASON = ERASED
 
 #: All of it; its rows without the person, and no bytes; nothing.
 Verdict = Literal["whole", "without bytes", "left out"]
@@ -60,7 +58,7 @@ class Admission:
             verdict = _verdict(self._people, message)
         except Exception as error:  # noqa: BLE001  one message must never stop an account
             # the message of the exception may quote mail, its stack does not
-            stack = "".join(traceback.format_tb(error.__traceback__))
+            stack = stack_of(error)
             logger.error(
                 "whether message %s of %s mentions an erased person cannot be told (%s); its bytes are not kept\n%s",
                 message.message_id,
@@ -69,7 +67,7 @@ class Admission:
                 stack,
             )
             return "without bytes"
-        return self._leave_out(message, REASON) if verdict == "left out" else verdict
+        return self._leave_out(message, ERASED) if verdict == "left out" else verdict
 
     def _leave_out(self, message: RawMessage, reason: str) -> Verdict:
         self.reasons[message.message_id] = reason

@@ -18,13 +18,13 @@ from mail_ingest.accounts import Account
 from mail_ingest.accounts.erasures import Rewriting
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 from mail_ingest.ingest.erasing.account_rows import AccountRows, Instructions, Tally
-from mail_ingest.ingest.erasing.admission import REASON
 from mail_ingest.ingest.erasing.evidence import Evidence
 from mail_ingest.ingest.erasing.people import AT_SIGNS, ErasedPeople
 from mail_ingest.ingest.erasing.proof import Proof
 from mail_ingest.ingest.erasing.receipts import Erasure, finish, receipt_of
 from mail_ingest.ingest.erasing.turns import hold_account
 from mail_ingest.privacy import Hasher
+from mail_ingest.sources.content import ERASED
 from mail_ingest.sources.stored import NOT_CONTENT, STORED_TABLES
 from mail_ingest.sources.tables import DATASET, LEFT_OUT_MESSAGES, MESSAGE_RECIPIENTS, MESSAGES
 
@@ -115,7 +115,7 @@ class ContactErasure:
         instructions = Instructions(
             rewrite=lambda message: self._people.take_out_of(message, names),
             doomed=self._people.mentioned_in,
-            left_out=lambda _: REASON,
+            left_out=lambda _: ERASED,
             candidates=self._candidates,
         )
         return AccountRows(self._engine, account, instructions, self.evidence, tally)
@@ -220,7 +220,7 @@ def let_in(engine: Engine, address: str, in_account: str = "") -> bool:
         with engine.warehouse.open() as connection:
             connection.execute(
                 f"delete from {DATASET}.{LEFT_OUT_MESSAGES.name} where reason = ? and (? or account_id = ?)",
-                [REASON, not account_id, account_id],
+                [ERASED, not account_id, account_id],
             )
     return True
 
