@@ -188,6 +188,10 @@ class Registry:
         with self._reading().begin() as connection:
             return _read(connection, address.strip().lower())
 
+    def among(self, account_ids: Sequence[str]) -> Accounts:
+        """Those of these accounts that are registered, by account_id."""
+        return self._select(accounts.c.account_id.in_(account_ids) & _REGISTERED)
+
     def find(self, address: str) -> Account:
         """One account, in any state. Raises ConfigError where it was never registered, or was erased."""
         found = self._select(accounts.c.account_id == address.strip().lower())
@@ -311,18 +315,19 @@ class Registry:
 
     def checked(self, address: str, *, next_due_at: datetime | None = None) -> None:
         """Notes a look at Gmail that found nothing new."""
-        is_active = accounts.c.state == "active"
-        self._set(
-            address,
-            last_checked_at=self._now(),
-            next_due_at=next_due_at,
-            consecutive_failures=0,
-            state_reason=case((is_active, ""), else_=accounts.c.state_reason),
-        )
+        self._set(address, **_all_is_well(self._now()), next_due_at=next_due_at)
+
+    def all_checked(self, account_ids: Sequence[str]) -> None:
+        """The same of many accounts, those left out that were removed meanwhile."""
+        self._set_all(account_ids, **_all_is_well(self._now()), next_due_at=None)
 
     def sync_started(self, address: str) -> None:
         """Notes that a sync is under way."""
         self._set(address, last_sync_started_at=self._now())
+
+    def syncs_started(self, account_ids: Sequence[str]) -> None:
+        """The same of many accounts."""
+        self._set_all(account_ids, last_sync_started_at=self._now())
 
     def sync_finished(
         self,
@@ -434,6 +439,11 @@ class Registry:
         with self._writing().begin() as connection:
             _update(connection, address.strip().lower(), values)
 
+    def _set_all(self, account_ids: Sequence[str], **values: Any) -> None:
+        with self._writing().begin() as connection:
+            chosen = accounts.c.account_id.in_(account_ids) & _REGISTERED
+            connection.execute(update(accounts).where(chosen).values(**values))
+
     def _reading(self) -> Engine:
         with self._lock:
             if self._engine is None:
@@ -451,6 +461,14 @@ class Registry:
                 raise of_another_deployment(owner, ours)
             self._is_ours = True
         return engine
+
+
+def _all_is_well(now: datetime) -> dict[str, Any]:
+    return {
+        "last_checked_at": now,
+        "consecutive_failures": 0,
+        "state_reason": case((accounts.c.state == "active", ""), else_=accounts.c.state_reason),
+    }
 
 
 def _owner(engine: Engine, candidate: str, now: datetime) -> str:

@@ -154,6 +154,13 @@ class Requests:
             count = select(accounts.c.cancel_count).where(accounts.c.account_id == account_id)
             return int(connection.execute(count).scalar_one_or_none() or 0)
 
+    def cancel_counts(self, account_ids: Sequence[str]) -> dict[str, int]:
+        """The same of many accounts."""
+        columns = (accounts.c.account_id, accounts.c.cancel_count)
+        with self._reading().begin() as connection:
+            rows = connection.execute(select(*columns).where(accounts.c.account_id.in_(account_ids)))
+            return {account_id: int(count or 0) for account_id, count in rows}
+
     def is_cancelled(self, request_id: str) -> bool:
         """Whether nobody wants it any more; so it is with one that went with its account."""
         with self._reading().begin() as connection:

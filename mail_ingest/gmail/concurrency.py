@@ -32,6 +32,15 @@ class InFlight:
     def limit(self) -> int:
         return self._limit
 
+    def widen(self, ceiling: int) -> None:
+        """Allows more, where somebody needs more than who came first."""
+        with self._changed:
+            if ceiling > self._ceiling:
+                if self._limit == self._ceiling:
+                    self._limit = ceiling
+                self._ceiling = ceiling
+                self._changed.notify_all()
+
     @contextmanager
     def slot(self) -> Iterator[int]:
         """Waits for a free place and holds it; gives the mark that `refused` takes."""

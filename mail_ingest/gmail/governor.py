@@ -99,11 +99,12 @@ class QuotaGovernor:
                 pace.set_share(share)
 
     def in_flight(self, account_id: str, ceiling: int) -> InFlight:
-        """The account's limiter of parallel calls, shared by its clients; the first one sets the ceiling."""
+        """The account's limiter of parallel calls, shared by its clients; the ceiling is the highest of theirs."""
         lane = self._lane(account_id)
         with self._lock:
             if lane.in_flight is None:
                 lane.in_flight = InFlight(ceiling)
+            lane.in_flight.widen(ceiling)
             return lane.in_flight
 
     def spent_before(self, units: int) -> None:

@@ -71,7 +71,7 @@ class Response(dict[str, str]):
 class Transport:
     """A pool of connections per host; opens none before the first request.
 
-    `max_connections` bounds what is kept open per host between requests, not how many requests may be under way.
+    `max_connections` bounds how many requests are under way, and what is kept open per host between requests.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Transport:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._max_connections = max_connections
+        self._under_way = threading.BoundedSemaphore(max_connections)
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._exchange_timeout_s = exchange_timeout_s
@@ -107,6 +108,18 @@ class Transport:
         `largest`: bytes of the body, inflated, above which this one is given up; the transport's own without it.
         A kept connection that the server has dropped meanwhile is replaced once, without counting as a failure.
         """
+        with self._under_way:
+            return self._request(uri, method, body, headers, admit, largest)
+
+    def _request(
+        self,
+        uri: str,
+        method: str,
+        body: str | None,
+        headers: Mapping[str, str] | None,
+        admit: Admit | None,
+        largest: int | None,
+    ) -> tuple[Response, bytes]:
         origin, path = _split(uri)
         bound = self._largest_body if largest is None else min(largest, self._largest_body)
         connection = self._kept(origin)

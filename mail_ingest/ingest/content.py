@@ -36,6 +36,7 @@ from mail_ingest.ingest import failures
 from mail_ingest.ingest.erasing.admission import Admission
 from mail_ingest.ingest.erasing.people import ErasedPeople
 from mail_ingest.ingest.heap import lean_heap
+from mail_ingest.ingest.loading import Load, Package
 from mail_ingest.ingest.packs import Packs
 from mail_ingest.ingest.pipelines import replacing_pipeline
 from mail_ingest.ingest.privacy import Terms, private_rows
@@ -43,7 +44,7 @@ from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.privacy import Policy
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import ContentRows, content_sha256, internal_date
-from mail_ingest.sources.landing import CONTENT_SOURCE, REPARSE_SOURCE, landing_source, placeholder
+from mail_ingest.sources.landing import CONTENT_SOURCE, REPARSE_SOURCE, placeholder
 from mail_ingest.sources.tables import (
     ATTACHMENTS,
     FETCH_FAILURES,
@@ -103,6 +104,7 @@ class ContentDrain:
         pipeline: str,
         pending: Sequence[str],
         pipelines: Pipelines,
+        load: Load,
         queries: Queries,
         archive: RawArchive,
         locks: Locks,
@@ -124,6 +126,7 @@ class ContentDrain:
         self._pipeline = pipeline
         self._pending = pending
         self._pipelines = pipelines
+        self._load_package = load
         self._queries = queries
         self._raw_archive = self._archive = archive
         self._terms = terms
@@ -449,14 +452,9 @@ class ContentDrain:
     def _load(self, spool: Spool, *, more_follow: bool = False, replaces: bool = False) -> None:
         # DuckDB has an allocator of its own, and cannot use what fetching and parsing have left
         return_unused()
-        self._pipelines.load(
-            replacing_pipeline(self._account_id) if replaces else self._pipeline,
-            lambda staging: landing_source(
-                REPARSE_SOURCE if replaces else CONTENT_SOURCE, spool.tables(), spool.read, staging=staging
-            ),
-            size_bytes=spool.size_bytes,
-            more_follow=more_follow,
-        )
+        pipeline = replacing_pipeline(self._account_id) if replaces else self._pipeline
+        source = REPARSE_SOURCE if replaces else CONTENT_SOURCE
+        self._load_package(Package(pipeline, source, spool, more_follow=more_follow))
 
 
 def replace_parts(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from mail_ingest.accounts import Account
 from mail_ingest.ingest.erasing.turns import hold_account
+from mail_ingest.ingest.loading import Package
 from mail_ingest.ingest.pipelines import content_pipelines, own_pipelines, state_pipeline
-from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+from mail_ingest.sources.landing import STATE_SOURCE
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.grants import forget_account
 from mail_ingest.warehouse.spool import Spool
@@ -83,10 +84,5 @@ def _erase_cursor(engine: Engine, account: Account) -> None:
     name = state_pipeline(account)
     if engine.cursor(account) is not None:
         with Spool(engine.spool_folder) as spool:
-            engine.pipelines.load(
-                name,
-                lambda staging: landing_source(
-                    STATE_SOURCE, [], spool.read, staging=staging, cursors={account.account_id: None}
-                ),
-            )
+            engine.load(Package(name, STATE_SOURCE, spool, {account.account_id: None}))
     engine.pipelines.forget_earlier_states(name)

@@ -14,8 +14,9 @@ from mail_ingest.errors import GmailError
 from mail_ingest.gmail import Label
 from mail_ingest.gmail.sweep import label_was_deleted
 from mail_ingest.ingest.labels import with_counts
+from mail_ingest.ingest.loading import Package
 from mail_ingest.ingest.pipelines import state_pipeline
-from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+from mail_ingest.sources.landing import STATE_SOURCE
 from mail_ingest.sources.states import write_labels
 from mail_ingest.warehouse.spool import Spool
 
@@ -54,9 +55,6 @@ def refresh_labels(engine: Engine, account: Account, max_units: int) -> Refreshe
             counted.append((with_counts(known.label, label), datetime.now(UTC)))
         write_labels(account_id, counted, [], spool.write)
         if counted:
-            engine.pipelines.load(
-                state_pipeline(account),
-                lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging),
-            )
+            engine.load(Package(state_pipeline(account), STATE_SOURCE, spool))
     spent = (engine.governor.ledger.snapshot(account_id) - before).total()
     return Refreshed(len(counted), max(len(stored) - max_units, 0), spent.units)

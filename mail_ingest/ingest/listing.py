@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from mail_ingest.accounts import Account
 from mail_ingest.gmail import GmailClient
+from mail_ingest.ingest.loading import Package
 from mail_ingest.ingest.pipelines import content_pipeline
 from mail_ingest.ingest.run import OnProgress, Progress, SyncRun
 from mail_ingest.ingest.windows import kind_of, window_query
 from mail_ingest.sources.batches import RowBuffer
-from mail_ingest.sources.landing import CONTENT_SOURCE, landing_source
+from mail_ingest.sources.landing import CONTENT_SOURCE
 from mail_ingest.sources.tables import MESSAGE_MONTHS
 from mail_ingest.warehouse.spool import Spool
 
@@ -54,11 +55,7 @@ def list_partitions(
         def land() -> None:
             buffer.flush()
             if spool.rows:
-                engine.pipelines.load(
-                    content_pipeline(account, is_backfill=True),
-                    lambda staging: landing_source(CONTENT_SOURCE, spool.tables(), spool.read, staging=staging),
-                    size_bytes=spool.size_bytes,
-                )
+                engine.load(Package(content_pipeline(account, is_backfill=True), CONTENT_SOURCE, spool))
             run.partitions_listed.update(listed)
 
         try:

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from mail_ingest.gmail.changes import REMOVED, LabelEvent, StateChange
 from mail_ingest.gmail.models import arrived_at
+from mail_ingest.ingest.loading import Load, Package
 from mail_ingest.ingest.run import SyncRun
-from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+from mail_ingest.sources.landing import STATE_SOURCE
 from mail_ingest.sources.states import StateRows
-from mail_ingest.warehouse.pipeline import Pipelines
 from mail_ingest.warehouse.spool import Spool
 
 #: States and events that a load package holds at most.
@@ -28,14 +28,14 @@ class StatePackages:
         run: SyncRun,
         *,
         pipeline: str,
-        pipelines: Pipelines,
+        load: Load,
         spool_folder: Path,
         observed_after: datetime | None,
         observed_at: datetime,
     ) -> None:
         self._run = run
         self._pipeline = pipeline
-        self._pipelines = pipelines
+        self._load_package = load
         self._spool_folder = spool_folder
         self._observed_after = observed_after
         self._observed_at = observed_at
@@ -135,8 +135,4 @@ class StatePackages:
         self._run.is_recorded = True
 
     def _load(self, spool: Spool, cursors: Mapping[str, Mapping[str, Any]] | None) -> None:
-        self._pipelines.load(
-            self._pipeline,
-            lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging, cursors=cursors),
-            size_bytes=spool.size_bytes,
-        )
+        self._load_package(Package(self._pipeline, STATE_SOURCE, spool, cursors))

@@ -23,12 +23,13 @@ from mail_ingest.ingest import failures
 from mail_ingest.ingest.content import PACKAGE_BYTES, PACKAGE_MESSAGES, replace_parts
 from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.left_out import finish_taking_away, take_away
+from mail_ingest.ingest.loading import Package
 from mail_ingest.ingest.pipelines import replacing_pipeline
 from mail_ingest.ingest.privacy import private_rows
 from mail_ingest.ingest.run import OnProgress, Progress
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.content import UNPARSED_VERSION, ContentRows
-from mail_ingest.sources.landing import REPARSE_SOURCE, landing_source
+from mail_ingest.sources.landing import REPARSE_SOURCE
 from mail_ingest.sources.tables import FETCH_FAILURES
 from mail_ingest.warehouse.archive import DamagedPackError
 from mail_ingest.warehouse.reparsing import Outdated, count_outdated, outdated
@@ -221,8 +222,4 @@ class Reparse:
 
     def _load(self, spool: Spool) -> None:
         if spool.rows:
-            self._engine.pipelines.load(
-                self._pipeline,
-                lambda staging: landing_source(REPARSE_SOURCE, spool.tables(), spool.read, staging=staging),
-                size_bytes=spool.size_bytes,
-            )
+            self._engine.load(Package(self._pipeline, REPARSE_SOURCE, spool))

@@ -43,6 +43,11 @@ class SyncOptions:
     message_ids: tuple[str, ...] = ()
     triggered_by: str = "person"
 
+    @property
+    def may_go_side_by_side(self) -> bool:
+        """Whether it is a sync as schedules ask for it, which many accounts can have together."""
+        return not (self.partitions or self.list_only or self.retry or self.label or self.since or self.accept_shrink)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mail_ingest.gmail.changes import FROM_SWEEP, REMOVED, LabelEvent, Replay, S
 from mail_ingest.gmail.sweep import SweptMailbox, check_sweep_is_believable, compare, replay_since, sweep_mailbox
 from mail_ingest.ingest.cursor import Cursor
 from mail_ingest.ingest.labels import gone_labels, identity, labels_digest, vanished_labels, with_counts, without
+from mail_ingest.ingest.loading import Load
 from mail_ingest.ingest.packages import StatePackages
 from mail_ingest.ingest.privacy import private_labels
 from mail_ingest.ingest.run import Mode, OnProgress, Progress, SyncRun
@@ -42,6 +43,24 @@ logger = logging.getLogger(__name__)
 MOST_MISSED = 200
 
 
+@dataclass(frozen=True, slots=True)
+class KnownCursor:
+    """An account's cursor, and the copy of it that was loaded with the last package of states; read while the account's lock
+    was held."""
+
+    cursor: Cursor | None
+    loaded: int | None
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the warehouse holds what the cursor vouches for.
+
+        It holds more where a package landed in part and its working folder, with the newer cursor, is gone: history
+        replayed from the older cursor then brings the rest, and changes nothing that is there.
+        """
+        return self.cursor is not None and self.loaded is not None and self.loaded >= self.cursor.history_id
+
+
 class StateSync:
     """One state sync. The caller holds the account's lock from before `run` until it returns."""
 
@@ -52,6 +71,7 @@ class StateSync:
         *,
         pipeline: str,
         pipelines: Pipelines,
+        load: Load,
         queries: Queries,
         spool_folder: Path,
         status: AccountState,
@@ -61,8 +81,10 @@ class StateSync:
         content_follows: bool,
         accept_shrink: bool,
         on_progress: OnProgress,
+        known: KnownCursor | None = None,
     ) -> None:
-        """`has_backlog`: whether content within the account's scope is missing."""
+        """`has_backlog`: whether content within the account's scope is missing. `known`: see `KnownCursor`."""
+        self._known = known
         self._content_follows = content_follows
         self._accept_shrink = accept_shrink
         self._client = client
@@ -70,6 +92,7 @@ class StateSync:
         self._account_id = run.account_id
         self._pipeline = pipeline
         self._pipelines = pipelines
+        self._load = load
         self._queries = queries
         self._spool_folder = spool_folder
         self._status = status
@@ -82,9 +105,9 @@ class StateSync:
 
     def run(self, mode: Mode) -> Profile:
         """Brings the stored state up to the mailbox. Raises what the client raises; then nothing was changed."""
-        stored = self._pipelines.read_state(self._pipeline, STATE_SOURCE).get("cursors", {}).get(self._account_id)
-        cursor = Cursor.from_state(stored) if stored else None
-        if cursor is not None and not self._reaches(cursor):
+        known = self._known or self._read_cursor()
+        cursor = known.cursor
+        if cursor is not None and not known.is_reached:
             logger.warning(
                 "the warehouse does not stand where the cursor of %s says, as after a restored backup; sweeping it anew",
                 self._account_id,
@@ -118,14 +141,11 @@ class StateSync:
         self._full(cursor, profile, labels, is_expired=is_expired)
         return profile
 
-    def _reaches(self, cursor: Cursor) -> bool:
-        """Whether the warehouse holds what the cursor vouches for.
-
-        It holds more where a package landed in part and its working folder, with the newer cursor, is gone: history
-        replayed from the older cursor then brings the rest, and changes nothing that is there.
-        """
-        loaded = self._queries.loaded_cursor(self._account_id)
-        return loaded is not None and loaded >= cursor.history_id
+    def _read_cursor(self) -> KnownCursor:
+        stored = self._pipelines.read_state(self._pipeline, STATE_SOURCE).get("cursors", {}).get(self._account_id)
+        if not stored:
+            return KnownCursor(None, None)
+        return KnownCursor(Cursor.from_state(stored), self._queries.loaded_cursor(self._account_id))
 
     def _incomparable_up_to(self, profile: Profile) -> int:
         """The highest history id that is stored, where the mailbox has not come so far: its history began anew, and the
@@ -357,7 +377,7 @@ class StateSync:
         return StatePackages(
             self._run,
             pipeline=self._pipeline,
-            pipelines=self._pipelines,
+            load=self._load,
             spool_folder=self._spool_folder,
             observed_after=observed_after,
             observed_at=self._now,

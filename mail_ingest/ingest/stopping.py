@@ -29,11 +29,12 @@ class StopSign:
     """Whether the sync under way should end. Thread-safe.
 
     `stop` is for the process: nothing is begun after it. `watch` is for one account's sync: `is_cancelled` is asked once a
-    second at most.
+    second at most. A sign `within` another one stops with it: one for each account of those that are synced side by side.
     """
 
-    def __init__(self) -> None:
-        self.stopped_by = ""
+    def __init__(self, within: StopSign | None = None) -> None:
+        self._within = within
+        self._stopped_by = ""
         self._account_id = ""
         self._is_cancelled: Callable[[], bool] = _never
         self._lock = threading.Lock()
@@ -41,9 +42,14 @@ class StopSign:
         self._is_shown = False
         self._was_told = False
 
+    @property
+    def stopped_by(self) -> str:
+        """Why everything is to end; empty where it is not."""
+        return self._stopped_by or (self._within.stopped_by if self._within is not None else "")
+
     def stop(self, why: str) -> None:
         """Asks everything to end. May be called from a signal handler."""
-        self.stopped_by = self.stopped_by or why
+        self._stopped_by = self._stopped_by or why
 
     @contextmanager
     def watch(self, account_id: str, is_cancelled: Callable[[], bool]) -> Iterator[None]:
@@ -54,6 +60,14 @@ class StopSign:
             yield
         finally:
             self._account_id, self._is_cancelled = "", _never
+
+    @contextmanager
+    def watch_many(self) -> Iterator[None]:
+        """While accounts are synced side by side, each with a sign of its own within this one: what they share, as the waits for
+        a project's quota, ends when everything is to end. The thread in the block itself does not: it loads what was fetched."""
+        with self.watch("several accounts", _never):
+            self._was_told = True
+            yield
 
     def check(self) -> None:
         """Raises CancelledError where the sync should end."""

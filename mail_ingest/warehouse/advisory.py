@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +32,18 @@ class AdvisoryLocks(Locks):
         self._server = server
         self._env = env
         self._of_thread = threading.local()
+        self._session: _Session | None = None
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Within the block all threads hold their locks in one session. Where it is lost, all of them are, and `check` says so
+        until the block ends."""
+        with self._server.connected() as connection:
+            self._session = _Session(connection)
+            try:
+                yield
+            finally:
+                self._session = None
 
     @contextmanager
     def hold(self, name: str, *, wait_s: float | None = None) -> Iterator[None]:
@@ -41,6 +53,14 @@ class AdvisoryLocks(Locks):
         """
         wait_s = self.wait_s if wait_s is None else wait_s
         key = self._key(name)
+        if self._session is not None:
+            with self._held_in(self._session, key, name, wait_s):
+                if name.startswith(_OF_THE_MACHINE):
+                    with super().hold(name, wait_s=wait_s):
+                        yield
+                else:
+                    yield
+            return
         with self._server.borrow() as connection:
             held = self._held()
             try:
@@ -58,21 +78,31 @@ class AdvisoryLocks(Locks):
                     cursor.execute("select pg_advisory_unlock_all()")
 
     def check(self) -> None:
+        if self._session is not None:
+            if not self._session.is_alive():
+                raise _lost("the locks of this process")
+            return
         for name, connection in self._held():
             if not is_alive(connection):
-                raise WarehouseError(
-                    f"The connection that held {name} was lost, and the lock with it; nothing was written since. What was "
-                    "loaded before stays, and the next sync goes on from there."
-                )
+                raise _lost(name)
+
+    @contextmanager
+    def _held_in(self, session: _Session, key: int, name: str, wait_s: float) -> Iterator[None]:
+        self._wait_for(lambda: session.take(key), name, wait_s)
+        try:
+            yield
+        finally:
+            session.let_go(key)
 
     def _acquire(self, connection: psycopg2.extensions.connection, key: int, name: str, wait_s: float) -> None:
+        self._wait_for(lambda: _try_to_lock(connection, key), name, wait_s)
+
+    def _wait_for(self, take: Callable[[], bool], name: str, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s
         while True:
             try:
-                with connection.cursor() as cursor:
-                    cursor.execute("select pg_try_advisory_lock(%s)", [key])
-                    if (cursor.fetchone() or (False,))[0]:
-                        return
+                if take():
+                    return
             except psycopg2.Error as error:
                 raise WarehouseError(
                     f"The warehouse {self._server.where} went away while {name} was waited for ({type(error).__name__}); "
@@ -92,3 +122,43 @@ class AdvisoryLocks(Locks):
     def _key(self, name: str) -> int:
         digest = hashlib.sha256(f"mail_ingest/{self._env}/{name}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
+
+
+class _Session:
+    """One connection that holds locks for many threads. A lock of the server's is the session's, so which thread has it is
+    known here."""
+
+    def __init__(self, connection: psycopg2.extensions.connection) -> None:
+        self._connection = connection
+        self._turn = threading.Lock()
+        self._held: set[int] = set()
+
+    def take(self, key: int) -> bool:
+        with self._turn:
+            if key in self._held or not _try_to_lock(self._connection, key):
+                return False
+            self._held.add(key)
+            return True
+
+    def let_go(self, key: int) -> None:
+        # a session that is gone has let go already
+        with self._turn, suppress(psycopg2.Error), self._connection.cursor() as cursor:
+            self._held.discard(key)
+            cursor.execute("select pg_advisory_unlock(%s)", [key])
+
+    def is_alive(self) -> bool:
+        with self._turn:
+            return is_alive(self._connection)
+
+
+def _try_to_lock(connection: psycopg2.extensions.connection, key: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_lock(%s)", [key])
+        return bool((cursor.fetchone() or (False,))[0])
+
+
+def _lost(name: str) -> WarehouseError:
+    return WarehouseError(
+        f"The connection that held {name} was lost, and the lock with it; nothing was written since. What was "
+        "loaded before stays, and the next sync goes on from there."
+    )

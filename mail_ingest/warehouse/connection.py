@@ -71,6 +71,13 @@ class Warehouse(ABC):
         """Within the block this thread keeps a connection from one opening to the next, until somebody calls `let_go`."""
 
     @abstractmethod
+    def shared(self) -> AbstractContextManager[None]:
+        """Within the block many threads of this process use the warehouse, and keep connections among them.
+
+        Nobody but the thread that entered the block may hold one while it waits for another thread.
+        """
+
+    @abstractmethod
     def let_go(self) -> None:
         """Closes what is kept open and not in use; to be called before anything that takes long. From any thread.
 

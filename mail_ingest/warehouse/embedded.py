@@ -3,7 +3,9 @@
 DuckDB lets one process write, and nobody read beside it. So the file is open only while something is read or loaded
 (seconds), under the `warehouse` lock; between those moments people may open it. A person's reader that holds the file
 is waited for as well. Opening and closing cost more than most questions, so a sync keeps a connection from one
-question to the next and lets it go before it waits for anything: an answer of Gmail's, or a lock.
+question to the next and lets it go before it waits for anything: an answer of Gmail's, or a lock. Where several threads
+sync, one waits while another one asks, so none can tell whether the file is needed no more: it is let go when nobody has
+asked for a moment, and in any case after a second.
 """
 
 from __future__ import annotations
@@ -26,15 +28,22 @@ from mail_ingest.folders import make_private
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Prepare, Warehouse
 from mail_ingest.warehouse.deployment import claim
-from mail_ingest.warehouse.locks import Locks
+from mail_ingest.warehouse.locks import Locks, busy
 
 if TYPE_CHECKING:
     import duckdb
 
+#: While threads share the file: seconds without a question after which it is let go, how long it is kept at most, and how
+#: long others then have it for themselves; they try every tenth of a second.
+_IDLE_S = 0.25
+_LONGEST_KEPT_S = 1.0
+_OTHERS_TURN_S = 0.15
 _LEAST_MEMORY = 128_000_000
 #: DuckDB needs three times a package's size to merge it; long texts are the worst case.
 _MEMORY_PER_BYTE = 5
 _MERGING = 100  # DuckDB's own
+#: A thread waits at least this long for the others of its process, which may be loading.
+_LEAST_WAIT_S = 60.0
 #: Measured: one thread and 128 MB load packages of 5,000 messages; two threads need more memory, not less time. The
 #: storage version is the first that knows zstd; with it for texts of 256 characters and more on average, the file takes
 #: 1.5 KB a message instead of 8, at the same CPU time.
@@ -71,6 +80,9 @@ class DuckDBWarehouse(Warehouse):
         self._kept: _Opened | None = None
         self._keeper: int | None = None
         self._keeping = threading.Lock()
+        self._is_shared = False
+        self._turn = threading.Lock()
+        self._opened_at = self._used_at = self._closed_at = 0.0
         locks.before_waiting = self.let_go
 
     @property
@@ -89,6 +101,10 @@ class DuckDBWarehouse(Warehouse):
                 held.must_close = True
                 raise
             return
+        with self._turn_of_this_thread():
+            yield from self._open()
+
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         opened = self._take_kept() or self._opened()
         self._held.opened = opened
         try:
@@ -105,10 +121,37 @@ class DuckDBWarehouse(Warehouse):
             raise
         finally:
             self._held.opened = None
-            if opened.must_close or self._keeper != threading.get_ident():
+            self._used_at = time.monotonic()
+            is_due = self._is_shared and self._used_at - self._opened_at >= _LONGEST_KEPT_S
+            if opened.must_close or is_due or not self._may_keep():
                 self._close(opened)
             else:
                 self._kept = opened
+
+    def _may_keep(self) -> bool:
+        return self._is_shared or self._keeper == threading.get_ident()
+
+    @contextmanager
+    def _turn_of_this_thread(self) -> Iterator[None]:
+        if not self._is_shared:
+            yield
+            return
+        if not self._turn.acquire(timeout=max(self._locks.wait_s, _LEAST_WAIT_S)):
+            raise busy("warehouse", self._locks.wait_s)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        self.let_go()
+        self._is_shared = True
+        try:
+            yield
+        finally:
+            self._is_shared = False
+            self.let_go()
 
     @contextmanager
     def keep_open(self) -> Iterator[None]:
@@ -120,24 +163,41 @@ class DuckDBWarehouse(Warehouse):
             self.let_go()
 
     def let_go(self) -> None:
+        if self._is_shared:
+            self._let_go_when_idle()
+            return
         with self._keeping:
             # other threads wait here too: none of them should ask Gmail while the file is still being closed
             kept, self._kept = self._kept, None
             if kept is not None:
                 self._close(kept)
 
+    def _let_go_when_idle(self) -> None:
+        if self._kept is None or time.monotonic() - self._used_at < _IDLE_S or not self._turn.acquire(blocking=False):
+            return
+        try:
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                self._close(kept)
+        finally:
+            self._turn.release()
+
     def _held_here(self) -> _Opened | None:
         """What this thread is in the middle of using."""
         return getattr(self._held, "opened", None)
 
     def _opened(self) -> _Opened:
+        if self._is_shared:
+            time.sleep(max(self._closed_at + _OTHERS_TURN_S - time.monotonic(), 0.0))
         with ExitStack() as stack:
             stack.enter_context(self._locks.hold("warehouse"))
-            return _Opened(self._connect(), stack.pop_all())
+            opened = _Opened(self._connect(), stack.pop_all())
+        self._opened_at = time.monotonic()
+        return opened
 
     def _take_kept(self) -> _Opened | None:
         with self._keeping:
-            if self._keeper != threading.get_ident():
+            if not self._may_keep():
                 return None
             kept, self._kept = self._kept, None
             return kept
@@ -145,6 +205,7 @@ class DuckDBWarehouse(Warehouse):
     def _close(self, opened: _Opened) -> None:
         with opened.lock, self._troubles_told():
             opened.connection.close()
+        self._closed_at = time.monotonic()
 
     @contextmanager
     def _troubles_told(self) -> Iterator[None]:

@@ -79,6 +79,11 @@ class Locks:
                 raise busy(name, wait_s) from None
             yield
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Within the block many threads hold locks, for which one connection is enough where they are held in a database."""
+        yield
+
     def forget(self, name: str) -> None:
         """Removes what a lock that nobody asks for any more, such as a finished run's, has left behind."""
         (self._folder / _file_name(name)).unlink(missing_ok=True)

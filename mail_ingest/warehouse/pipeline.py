@@ -71,6 +71,10 @@ class Pipelines:
             except Exception as error:
                 raise _load_error(name, error) from error
 
+    def has_folder(self, name: str) -> bool:
+        """Whether a pipeline has worked on this machine, for this warehouse."""
+        return (self._folder / self._warehouse.identity() / name).exists()
+
     def merge_row_groups(self) -> None:
         """Makes up for the merging that loads with `more_follow` have put off."""
         self._warehouse.merge_row_groups()

@@ -30,6 +30,8 @@ from mail_ingest.warehouse.vacuuming import vacuum
 
 logger = logging.getLogger(__name__)
 
+#: Connections that the threads of one process ask on at a time; a server has a hundred by default, for all processes.
+_CONNECTIONS = 6
 _QUOTED_OR_SPECIAL = re.compile(r"'(?:[^']|'')*'|\?|%")
 #: Errors that tell of the server, not of us; others may quote what people wrote.
 _OF_THE_SERVER = (
@@ -94,6 +96,8 @@ class PostgresWarehouse(Warehouse):
         self._held = threading.local()
         self._prepare = prepare
         self._prepared = ""
+        self._room: threading.BoundedSemaphore | None = None
+        self._sharer = 0
 
     @property
     def exists(self) -> bool:
@@ -109,7 +113,7 @@ class PostgresWarehouse(Warehouse):
         if held is not None:
             yield held
             return
-        with self._errors(), self._server.borrow() as server_connection:
+        with self._place(), self._errors(), self._server.borrow() as server_connection:
             connection = PostgresConnection(server_connection)
             self._held.connection = connection
             try:
@@ -194,8 +198,26 @@ class PostgresWarehouse(Warehouse):
         # connections are kept anyway, and keep nobody else out
         return nullcontext()
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """At most `_CONNECTIONS` threads ask at a time, beside the one that entered the block."""
+        self._room, self._sharer = threading.BoundedSemaphore(_CONNECTIONS), threading.get_ident()
+        try:
+            yield
+        finally:
+            self._room = None
+
     def let_go(self) -> None:
         pass
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        room = self._room
+        if room is None or threading.get_ident() == self._sharer:
+            yield
+            return
+        with room:
+            yield
 
     def close(self) -> None:
         self._server.close()

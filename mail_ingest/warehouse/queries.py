@@ -236,9 +236,7 @@ class Queries:
         condition, values = scope.condition()
         with self._warehouse.open() as connection:
             row = connection.execute(
-                "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
-                "count(*) filter (where not inside), count(*) filter (where inside and is_due and rank = 2) from (select "
-                f"({condition}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {scope.missing()}) as missing",
+                COUNTED_BACKLOG.format(account="", condition=condition, missing=scope.missing()),
                 [*values, now, failed_before, account_id],
             ).fetchone()
         return Backlog(*row) if row else Backlog(0, 0, 0, 0)
@@ -306,14 +304,14 @@ class Queries:
     def unresolved_failures(self, account_id: str) -> int:
         """Live messages that could not be fetched or parsed, dead letters included."""
         with self._warehouse.open() as connection:
-            row = connection.execute(f"select count(*) {_FAILED}", [account_id]).fetchone()
+            row = connection.execute(f"select count(*) {FAILED}", [account_id]).fetchone()
         return int(row[0]) if row else 0
 
     def failed_ids(self, account_id: str, message_ids: Sequence[str]) -> set[str]:
         """Which of these are live messages that could not be fetched or parsed."""
         with self._warehouse.open() as connection:
             rows = connection.execute(
-                f"select f.message_id {_FAILED} and f.message_id in (select unnest(cast(? as varchar[])))",
+                f"select f.message_id {FAILED} and f.message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, list(message_ids)],
             ).fetchall()
         return {row[0] for row in rows}
@@ -321,7 +319,7 @@ class Queries:
     def count_dead_letters(self, account_id: str) -> int:
         """Live messages that are dead letters, unparsed ones included."""
         with self._warehouse.open() as connection:
-            row = connection.execute(f"select count(*) {_FAILED} and f.parked_at is not null", [account_id]).fetchone()
+            row = connection.execute(f"select count(*) {FAILED} and f.parked_at is not null", [account_id]).fetchone()
         return int(row[0]) if row else 0
 
     def dead_letters(self, account_id: str, limit: int) -> list[DeadLetter]:
@@ -329,7 +327,7 @@ class Queries:
         with self._warehouse.open() as connection:
             rows = connection.execute(
                 "select f.message_id, f.attempts, f.error_class, f.reason, f.parked_at, f.next_try_at "
-                f"{_FAILED} and f.parked_at is not null order by f.parked_at desc, f.message_id limit ?",
+                f"{FAILED} and f.parked_at is not null order by f.parked_at desc, f.message_id limit ?",
                 [account_id, limit],
             ).fetchall()
         return [DeadLetter(row[0], row[1], row[2], row[3], row[4].astimezone(UTC), _aware(row[5])) for row in rows]
@@ -395,6 +393,8 @@ class Queries:
         return counts
 
 
+OF_ONE_ACCOUNT = "s.account_id = ?"
+
 _CARRIES = "position(? in cast(s.label_ids as varchar)) > 0"
 
 #: Live messages, with what is stored of each, its failure, and whether it is left out.
@@ -404,7 +404,7 @@ _KNOWN = (
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
     "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
-    "where s.account_id = ? and not s.is_deleted"
+    f"where {OF_ONE_ACCOUNT} and not s.is_deleted"
 )
 #: The same with `mm`, what listings have told of them.
 _KNOWN_BY_DATE = _KNOWN.replace(
@@ -414,7 +414,7 @@ _KNOWN_BY_DATE = _KNOWN.replace(
 )
 
 
-_FAILED = (
+FAILED = (
     "from gmail.fetch_failures f "
     "inner join gmail.message_states s on s.account_id = f.account_id and s.message_id = f.message_id "
     "where f.account_id = ? and f.resolved_at is null and not s.is_deleted"
@@ -425,6 +425,14 @@ _NEWEST_PARTITION = "mm.month desc, mm.day desc nulls last,"
 _RANK = "case when f.message_id is null then 0 when f.parked_at is null then 1 else 2 end"
 
 _IS_DUE = "(f.next_try_at is null or f.next_try_at <= ? or coalesce(f.last_failed_at < ?, false))"
+
+
+#: Columns of `Backlog`, and of what is asked for as `account`.
+COUNTED_BACKLOG = (
+    "select count(*) filter (where inside and is_due), count(*) filter (where inside and not is_due), "
+    "count(*) filter (where not inside), count(*) filter (where inside and is_due and rank = 2) from (select {account}"
+    f"({{condition}}) as inside, {_IS_DUE} as is_due, {_RANK} as rank {{missing}}) as missing"
+)
 
 
 class _LabelSets(dict[str, frozenset[str]]):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mail_ingest.accounts import Account
+from mail_ingest.ingest.loading import Package
 from mail_ingest.ingest.pipelines import state_pipeline
 from mail_ingest.ingest.privacy import private_labels
 from mail_ingest.privacy import Policy
-from mail_ingest.sources.landing import STATE_SOURCE, landing_source
+from mail_ingest.sources.landing import STATE_SOURCE
 from mail_ingest.sources.states import write_labels
 from mail_ingest.warehouse.spool import Spool
 
@@ -35,8 +36,5 @@ def rewrite_label_names(engine: Engine, account: Account, policy: Policy) -> Non
             spool.write,
         )
         if spool.rows:
-            engine.pipelines.load(
-                state_pipeline(account),
-                lambda staging: landing_source(STATE_SOURCE, spool.tables(), spool.read, staging=staging),
-            )
+            engine.load(Package(state_pipeline(account), STATE_SOURCE, spool))
     engine.pipelines.empty_staging(state_pipeline(account))

@@ -1,0 +1,328 @@
+"""Accounts of one shard side by side: each is asked in a thread of its own, and what came of several is loaded together.
+
+    waves of accounts -> locks and stored positions, asked for all at once -> Gmail, many accounts at a time
+                      -> spools of accounts that changed -> one load package -> gmail.*
+
+An account whose mailbox has not moved costs two requests, and nothing that is not shared with its neighbours. Those that
+changed wait for the next package, which is loaded when nobody else is about to bring anything, when it is large, or when
+somebody has waited for a second. Each account's failure is its own; where a package cannot be loaded, every account in it
+is tried by itself. Accounts that others are busy with, or that need more than a sync, come last, one after another.
+
+The thread that calls does everything that is not Gmail's: it loads, tells of progress, and writes to the control database.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mail_ingest.accounts import Account
+from mail_ingest.errors import BusyError, MailIngestError, WarehouseError
+from mail_ingest.ingest.account_sync import AccountSync, Known
+from mail_ingest.ingest.cursor import Cursor
+from mail_ingest.ingest.heap import lean_heap
+from mail_ingest.ingest.loading import Loader, Package
+from mail_ingest.ingest.pipelines import content_pipeline, state_pipeline
+from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
+from mail_ingest.ingest.scope import account_horizon
+from mail_ingest.ingest.state import KnownCursor
+from mail_ingest.warehouse.queries import Backlog, Scope
+from mail_ingest.warehouse.surveys import Surveys
+
+if TYPE_CHECKING:
+    from mail_ingest.ingest.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+#: Accounts that are begun together: their positions are asked for at once.
+_WAVE = 32
+#: Messages that an account may buy here; more are left to a drain of its own.
+MOST_MESSAGES = 200
+#: Requests of one mailbox that are under way at a time; all accounts together have the bound of the transport.
+_IN_FLIGHT = 3
+#: A package is loaded when its rows take so many bytes, or its first account has waited for so long.
+_PACKAGE_BYTES = 16 * 1024 * 1024
+_LONGEST_WAIT_S = 1.0
+_TICK_S = 0.05
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A package whose account waits until it is loaded."""
+
+    package: Package
+    since: float
+    done: Future[None]
+
+
+class SideBySide:
+    """Syncs accounts of one shard. `at_once`: how many at a time, in threads of this process."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: SyncOptions,
+        *,
+        on_progress: OnProgress,
+        on_done: Callable[[SyncRun], None],
+        is_cancelled: Callable[[str], bool],
+        at_once: int,
+    ) -> None:
+        self._engine = engine
+        self._options = options
+        self._on_progress = on_progress
+        self._on_done = on_done
+        self._is_cancelled = is_cancelled
+        self._at_once = at_once
+        self._loader = Loader(engine.pipelines)
+        self._surveys = Surveys(engine.warehouse)
+        self._inbox: queue.SimpleQueue[_Waiting | Progress | AccountSync] = queue.SimpleQueue()
+        self._pending: list[_Waiting] = []
+        self._under_way = 0
+        self._quiet: list[str] = []
+        self._runs: list[SyncRun] = []
+        self._put_off: list[Account] = []
+        self._unfinished: set[str] = set()
+        self.long_drains: list[AccountSync] = []
+        """Accounts whose state is true, and whose content is left to their own drains, by `AccountSync.drain`."""
+
+    def run(self, accounts: Sequence[Account]) -> list[SyncRun]:
+        """The runs of all accounts but those in `long_drains`. Fewer where `stop_sign` ended it."""
+        engine = self._engine
+        waiting = deque(accounts)
+        with (
+            engine.warehouse.shared(),
+            engine.locks.shared(),
+            engine.stop_sign.watch_many(),
+            lean_heap() as tidy,
+            ThreadPoolExecutor(self._at_once, "sync") as pool,
+        ):
+            try:
+                self._unfinished = self._find_unfinished(accounts)
+                while self._under_way or self._pending or (waiting and not engine.stop_sign.stopped_by):
+                    if waiting and not engine.stop_sign.stopped_by and self._has_room(len(waiting)):
+                        wave = [waiting.popleft() for _ in range(min(_WAVE, len(waiting)))]
+                        self._begin(wave, pool)
+                    self._take()
+                    if self._is_time_to_load():
+                        self._load()
+                        tidy()
+                    engine.warehouse.let_go()
+                    self._note_quiet()
+            except BaseException as error:
+                self._give_up(error)
+                raise
+        self._note_quiet(at_least=1)
+        for account in self._put_off:
+            if engine.stop_sign.stopped_by:
+                break
+            self._ended(AccountSync(engine, account, self._options, self._on_progress, self._is_cancelled).run())
+        return self._runs
+
+    # -- beginning -----------------------------------------------------------------------------------------------
+
+    def _has_room(self, left: int) -> bool:
+        return self._at_once - self._under_way >= min(_WAVE, left, self._at_once)
+
+    def _begin(self, wave: list[Account], pool: ThreadPoolExecutor) -> None:
+        """Takes the accounts' locks, asks for all of them where they stand, and lets their syncs begin."""
+        locks: dict[str, ExitStack] = {}
+        try:
+            for account in wave:
+                lock = ExitStack()
+                try:
+                    lock.enter_context(self._engine.locks.hold(f"account:{account.account_id}", wait_s=0))
+                except (BusyError, WarehouseError):
+                    self._put_off.append(account)
+                else:
+                    locks[account.account_id] = lock
+            for account, known in self._survey(locks):
+                engine = self._engine.for_one_account(self._wait_for_load, max_in_flight=_IN_FLIGHT)
+                sync = AccountSync(engine, account, self._options, self._inbox.put, self._is_cancelled, known)
+                del locks[account.account_id]
+                self._under_way += 1
+                pool.submit(self._sync, sync, known)
+        except MailIngestError as error:
+            logger.warning("accounts are synced one after another, because of this: %s", error)
+            self._put_off += [account for account in wave if account.account_id in locks]
+        finally:
+            for lock in locks.values():
+                lock.close()
+
+    def _survey(self, locks: dict[str, ExitStack]) -> list[tuple[Account, Known]]:
+        """What is known of the accounts whose locks are held. Those that need more than a sync are put off, those that are gone
+        are left out."""
+        if not locks:
+            return []
+        engine, registry = self._engine, self._engine.registry
+        names = list(locks)
+        # who waited for the lock may have waited for the account's removal
+        accounts = registry.among(names)
+        must_finish = {rewriting.account_id for rewriting in registry.erasures.unfinished()}
+        cancelled = registry.requests.cancel_counts(names)
+        cursors = self._read_cursors(accounts)
+        backlogs = self._read_backlogs(accounts)
+        with engine.queries.at_once():
+            loaded = self._surveys.loaded_cursors(names)
+            dead = self._surveys.dead_letters(names)
+        known: list[tuple[Account, Known]] = []
+        for account in accounts:
+            name = account.account_id
+            if name in must_finish:
+                self._put_off.append(account)
+                continue
+            about = Known(
+                lock=locks[name],
+                cursor=KnownCursor(cursors.get(name), loaded.get(name)),
+                backlog=backlogs.get(name, Backlog(0, 0, 0, 0)),
+                dead_letters=dead.get(name, 0),
+                cancel_count=cancelled.get(name, 0),
+                must_drain=name in self._unfinished,
+                most_messages=MOST_MESSAGES,
+            )
+            known.append((account, about))
+        registry.syncs_started([account.account_id for account, _ in known])
+        return known
+
+    def _read_cursors(self, accounts: Sequence[Account]) -> dict[str, Cursor]:
+        from mail_ingest.sources.landing import STATE_SOURCE
+
+        found: dict[str, Cursor] = {}
+        for pipeline in {state_pipeline(account) for account in accounts}:
+            stored = self._engine.pipelines.read_state(pipeline, STATE_SOURCE).get("cursors", {})
+            names = (account.account_id for account in accounts if account.account_id in stored)
+            found |= {name: Cursor.from_state(stored[name]) for name in names}
+        return found
+
+    def _read_backlogs(self, accounts: Sequence[Account]) -> dict[str, Backlog]:
+        now = datetime.now(UTC)
+        by_scope: dict[Scope, list[str]] = {}
+        for account in accounts:
+            # horizons that move with the clock are the same for all of a wave
+            scope = self._engine.content_scope(account, Scope(since=account_horizon(account, now)))
+            by_scope.setdefault(scope, []).append(account.account_id)
+        found: dict[str, Backlog] = {}
+        with self._engine.queries.at_once():
+            for scope, names in by_scope.items():
+                found |= self._surveys.backlogs(names, scope, now)
+        return found
+
+    def _find_unfinished(self, accounts: Sequence[Account]) -> set[str]:
+        """Accounts with rows of loads that nobody can finish; asked for where a shard's working folder is new or was lost."""
+        new = [
+            account.account_id
+            for account in accounts
+            if not self._engine.pipelines.has_folder(content_pipeline(account, is_backfill=False))
+        ]
+        return self._surveys.with_unfinished_loads(new) if new else set()
+
+    # -- in the accounts' threads --------------------------------------------------------------------------------
+
+    def _sync(self, sync: AccountSync, known: Known) -> None:
+        try:
+            sync.run()
+        finally:
+            known.lock.close()
+            self._inbox.put(sync)
+
+    def _wait_for_load(self, package: Package) -> None:
+        done: Future[None] = Future()
+        self._inbox.put(_Waiting(package, time.monotonic(), done))
+        done.result()
+
+    # -- in the caller's thread ----------------------------------------------------------------------------------
+
+    def _take(self) -> None:
+        """What the accounts' threads have sent; waits a moment where there is nothing."""
+        with suppress(queue.Empty):
+            news = self._inbox.get(timeout=_TICK_S)
+            while True:
+                if isinstance(news, _Waiting):
+                    self._pending.append(news)
+                elif isinstance(news, Progress):
+                    self._on_progress(news)
+                else:
+                    self._under_way -= 1
+                    if news.has_long_drain:
+                        self.long_drains.append(news)
+                    else:
+                        if news.was_quiet:
+                            self._quiet.append(news.account.account_id)
+                        self._ended(news.outcome)
+                news = self._inbox.get_nowait()
+
+    def _ended(self, run: SyncRun) -> None:
+        self._runs.append(run)
+        self._on_done(run)
+
+    def _is_time_to_load(self) -> bool:
+        if not self._pending:
+            return False
+        size = sum(waiting.package.spool.size_bytes for waiting in self._pending)
+        oldest = min(waiting.since for waiting in self._pending)
+        everybody_waits = len(self._pending) >= self._under_way
+        return everybody_waits or size >= _PACKAGE_BYTES or time.monotonic() - oldest >= _LONGEST_WAIT_S
+
+    def _load(self) -> None:
+        groups: dict[tuple[str, str], list[_Waiting]] = {}
+        for waiting in self._pending:
+            groups.setdefault((waiting.package.pipeline, waiting.package.source), []).append(waiting)
+        while groups:
+            together = groups.popitem()[1]
+            try:
+                self._load_together(together)
+            finally:
+                done = set(map(id, together))
+                self._pending = [waiting for waiting in self._pending if id(waiting) not in done]
+
+    def _load_together(self, together: list[_Waiting]) -> None:
+        try:
+            self._loader.together([waiting.package for waiting in together])
+        except MailIngestError as error:
+            if len(together) == 1:
+                together[0].done.set_exception(error)
+                return
+            logger.warning(
+                "a package of %d accounts could not be loaded, each is tried by itself: %s", len(together), error
+            )
+            for waiting in together:
+                self._load_together([waiting])
+        except BaseException as error:
+            for waiting in together:
+                waiting.done.set_exception(_ended_by(error))
+            raise
+        else:
+            for waiting in together:
+                waiting.done.set_result(None)
+
+    def _note_quiet(self, at_least: int = _WAVE) -> None:
+        """Tells the control database of accounts that had nothing new; a transaction for each would take longer than the sync."""
+        if len(self._quiet) >= at_least:
+            noted, self._quiet = self._quiet, []
+            try:
+                self._engine.registry.all_checked(noted)
+            except MailIngestError as error:
+                logger.error("that %d accounts had nothing new could not be noted: %s", len(noted), error)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Lets nobody wait for a load that will not come."""
+        while self._under_way:
+            for waiting in self._pending:
+                waiting.done.set_exception(_ended_by(error))
+            self._pending.clear()
+            self._engine.stop_sign.stop(type(error).__name__)
+            self._take()
+
+
+def _ended_by(error: BaseException) -> WarehouseError:
+    return WarehouseError(
+        f"The run was ended by {type(error).__name__} before the package was loaded; the next sync goes on from what was."
+    )
