@@ -45,7 +45,7 @@ class Settings:
     quota_share: float = 0.8
     backfill_share: float = 0.6
     max_in_flight: int = 10
-    accounts_at_once: int = 32
+    accounts_at_once: int = 64
     shard_size: int = 500
     content_start: str = "2004-04"
     partitions: PartitionKind = "month"
@@ -134,7 +134,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         backfill_share=_number("MAIL_INGEST_BACKFILL_SHARE", env.get("MAIL_INGEST_BACKFILL_SHARE") or "0.6", 0.01, 1.0),
         max_in_flight=int(_number("MAIL_INGEST_MAX_IN_FLIGHT", env.get("MAIL_INGEST_MAX_IN_FLIGHT") or "10", 1, 100)),
         accounts_at_once=int(
-            _number("MAIL_INGEST_ACCOUNTS_AT_ONCE", env.get("MAIL_INGEST_ACCOUNTS_AT_ONCE") or "32", 1, 200)
+            _number("MAIL_INGEST_ACCOUNTS_AT_ONCE", env.get("MAIL_INGEST_ACCOUNTS_AT_ONCE") or "64", 1, 200)
         ),
         shard_size=int(_number("MAIL_INGEST_SHARD_SIZE", env.get("MAIL_INGEST_SHARD_SIZE") or "500", 1, 10_000)),
         content_start=_month("MAIL_INGEST_CONTENT_START", env.get("MAIL_INGEST_CONTENT_START") or "2004-04"),

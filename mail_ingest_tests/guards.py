@@ -204,7 +204,7 @@ GUARDS = (
     Guard(
         "a warehouse that is behind its cursor is swept anew",
         "mail_ingest/ingest/state.py",
-        "if cursor is not None and not self._reaches(cursor):",
+        "if cursor is not None and not known.is_reached:",
         "if cursor is not None and cursor.history_id < 0:",
         ("ingest/test_state_sync.py::test_a_warehouse_restored_from_a_backup_is_swept_anew",),
     ),

@@ -84,11 +84,13 @@ def column_comments(engine: Engine, table: str) -> dict[str, str | None]:
         return dict(connection.execute(query, [schema, name]).fetchall())
 
 
-def stored_states(engine: Engine) -> dict[str, tuple[str, frozenset[str]]]:
-    """Live messages: id to thread and labels."""
+def stored_states(engine: Engine, account_id: str | None = None) -> dict[str, tuple[str, frozenset[str]]]:
+    """Live messages, of one account or of the only one: id to thread and labels."""
     with engine.warehouse.open() as connection:
         rows = connection.execute(
-            "select message_id, thread_id, cast(label_ids as varchar) from gmail.message_states where not is_deleted"
+            "select message_id, thread_id, cast(label_ids as varchar) from gmail.message_states where not is_deleted "
+            "and account_id = coalesce(?, account_id)",
+            [account_id],
         ).fetchall()
     assert len({row[0] for row in rows}) == len(rows), "a message has two states"
     return {row[0]: (row[1], frozenset(orjson.loads(row[2]))) for row in rows}
@@ -97,16 +99,23 @@ def stored_states(engine: Engine) -> dict[str, tuple[str, frozenset[str]]]:
 def assert_states_equal(engine: Engine, box: Mailbox) -> None:
     """Ids, threads, label sets and deletion flags are those of the mailbox."""
     truth = {key: (record.thread_id, frozenset(record.label_ids)) for key, record in box.messages().items()}
-    stored = stored_states(engine)
+    account_id = box.address.lower()
+    stored = stored_states(engine, account_id)
     assert stored.keys() == truth.keys()
     different = [key for key in truth if truth[key] != stored[key]]
     assert not different, f"{len(different)} messages differ, the first: {truth[different[0]]} {stored[different[0]]}"
     with engine.warehouse.open() as connection:
         deleted = {
             row[0]
-            for row in connection.execute("select message_id from gmail.message_states where is_deleted").fetchall()
+            for row in connection.execute(
+                "select message_id from gmail.message_states where is_deleted and account_id = ?", [account_id]
+            ).fetchall()
         }
-        labels = dict(connection.execute("select label_id, name from mail.labels where deleted_at is null").fetchall())
+        labels = dict(
+            connection.execute(
+                "select label_id, name from mail.labels where deleted_at is null and account_id = ?", [account_id]
+            ).fetchall()
+        )
     assert deleted <= set(box.deleted_ids())
     assert labels == {key: label.name for key, label in box.labels().items()}
 
@@ -114,7 +123,9 @@ def assert_states_equal(engine: Engine, box: Mailbox) -> None:
 def assert_contents_equal(engine: Engine, box: Mailbox) -> None:
     """Every live message has its content, once, and the archived bytes are the mailbox's."""
     with engine.warehouse.open() as connection:
-        rows = connection.execute("select message_id, sha256, raw_pack from gmail.messages").fetchall()
+        rows = connection.execute(
+            "select message_id, sha256, raw_pack from gmail.messages where account_id = ?", [box.address.lower()]
+        ).fetchall()
     stored = {row[0]: (row[1], row[2]) for row in rows}
     assert len(stored) == len(rows), "content is stored twice"
     assert stored.keys() >= box.messages().keys()

@@ -12,15 +12,17 @@ from mail_ingest.accounts.credentials import (
 from mail_ingest.accounts.discovery import Findings, Plan, discover, plan_of
 from mail_ingest.accounts.keys import new_key
 from mail_ingest.accounts.registry import Registry, check_groups
-from mail_ingest.accounts.requests import Batch, Request, Requests
+from mail_ingest.accounts.requests import LONG_DRAIN, Batch, Request, Requests
 from mail_ingest.accounts.rotation import Rotation
 from mail_ingest.accounts.schedules import ADAPTIVE, SCHEDULES, Schedule, schedule_of
 from mail_ingest.accounts.states import STATES, what_to_do
 from mail_ingest.accounts.tokens import TokenSource
-from mail_ingest.accounts.wishes import Wish, make_wish, parse_time
+from mail_ingest.accounts.wishes import BACKFILL, Wish, make_wish, parse_time
 
 __all__ = [
     "ADAPTIVE",
+    "BACKFILL",
+    "LONG_DRAIN",
     "SCHEDULES",
     "STATES",
     "Account",

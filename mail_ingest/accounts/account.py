@@ -25,7 +25,8 @@ _ADDRESS = re.compile(r"[^\s@<>\",;:\\()\[\]]+@[^\s@<>\",;:\\()\[\].]+(\.[^\s@<>
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`account_id` is the address in lower case, `address` as it was typed; times are UTC; `shard` never changes.
+    """`account_id` is the address in lower case, `address` as it was typed; times are UTC; those of a `shard` are synced
+    together.
 
     `privacy` is the tier that the account was given, None where it has the default; `include_labels` and `exclude_labels` are
     names or ids, one a line. `buys_again`: a person agreed that what is stored in a stricter form than now is bought again.

@@ -5,6 +5,7 @@ The control database is opened at the first call.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -19,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    func,
     insert,
     or_,
     select,
@@ -88,15 +90,15 @@ class Registry:
         address: str,
         credential: Credential,
         *,
-        shard: int = 0,
+        shard: int | None = None,
         content_since: str = "all",
         raw_archive: bool = True,
         account_group: str = "",
         discovered_from: str = "",
         privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
     ) -> Account:
-        """Registers a mailbox, without calling Gmail. One that was removed comes back, on its old shard; where sign-in mail is
-        left out of it, its next sync looks for such mail among what was kept.
+        """Registers a mailbox, without calling Gmail. It gets the first shard that has room; one that was removed comes back, on
+        its old one. Where sign-in mail is left out of it, its next sync looks for such mail among what was kept.
 
         Raises ConfigError where the address is none, or is registered already.
         """
@@ -121,7 +123,8 @@ class Registry:
                 values |= self._sealed(connection, account_id, credential)
                 returning = update(accounts).where(accounts.c.account_id == account_id, ~_REGISTERED).values(**values)
                 if connection.execute(returning).rowcount == 0:
-                    connection.execute(insert(accounts).values(account_id=account_id, shard=shard, **values))
+                    its = self._shard_with_room(connection) if shard is None else shard
+                    connection.execute(insert(accounts).values(account_id=account_id, shard=its, **values))
                     return _read(connection, account_id)
                 account = _read(connection, account_id)
                 if not account.sign_in_mail:
@@ -242,14 +245,29 @@ class Registry:
             named = select(accounts.c.account_group).where(_REGISTERED, accounts.c.account_group.is_not(None))
             return set(connection.execute(named.distinct()).scalars())
 
-    def due(self, groups: Sequence[str] = (), schedules: Sequence[Schedule] = ()) -> Accounts:
+    def shards(self, schedules: Sequence[Schedule] = ()) -> Sequence[int]:
+        """The shards that accounts are on, removed ones left out; `schedules` leaves out accounts with another one."""
+        scheduled = accounts.c.schedule.in_(schedules) if schedules else true()
+        with self._reading().begin() as connection:
+            found = select(accounts.c.shard).where(_REGISTERED, scheduled).distinct().order_by(accounts.c.shard)
+            return [*connection.execute(found).scalars()]
+
+    def move(self, address: str, shard: int) -> None:
+        """Puts an account on another shard. Its cursor has to be there already; see `ingest.moving`."""
+        self._set(address, shard=shard)
+
+    def due(
+        self, groups: Sequence[str] = (), schedules: Sequence[Schedule] = (), shards: Sequence[int] = ()
+    ) -> Accounts:
         """The accounts to be synced now: active ones whose time has come, and those that have cooled down. `schedules`
-        leaves out those with another one."""
+        and `shards` leave out those with or on another one."""
         now = self._now()
         is_time = or_(accounts.c.next_due_at.is_(None), accounts.c.next_due_at <= now)
         has_cooled = (accounts.c.state == "cooling_down") & (accounts.c.resume_at <= now)
         scheduled = accounts.c.schedule.in_(schedules) if schedules else true()
-        return self._select((((accounts.c.state == "active") & is_time) | has_cooled) & _in_groups(groups) & scheduled)
+        on_shards = accounts.c.shard.in_(shards) if shards else true()
+        is_due = ((accounts.c.state == "active") & is_time) | has_cooled
+        return self._select(is_due & _in_groups(groups) & scheduled & on_shards)
 
     def looks(self) -> Looks:
         """When Gmail was last asked about each account that was not removed, by account_id; without those that are synced
@@ -422,6 +440,12 @@ class Registry:
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None
+
+    def _shard_with_room(self, connection: Connection) -> int:
+        """The first shard with fewer accounts than `shard_size`, removed ones counted: they may come back."""
+        counted = select(accounts.c.shard, func.count()).group_by(accounts.c.shard)
+        sizes = {shard: int(size) for shard, size in connection.execute(counted)}
+        return next(shard for shard in itertools.count() if sizes.get(shard, 0) < self._settings.shard_size)
 
     def _sealed(self, connection: Connection, account_id: str, credential: Credential) -> dict[str, str]:
         hold_keys(connection)

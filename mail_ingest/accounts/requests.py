@@ -25,6 +25,8 @@ RequestState = Literal["waiting", "claimed", "started", "done", "failed", "cance
 
 #: Requests for one account in a minute; those beyond wait until the minute is over, as one.
 MOST_PER_MINUTE = 10
+#: Who asks, where a sync of many accounts leaves one with much to buy to a run of its own.
+LONG_DRAIN = "long drain"
 #: Accounts that one run takes.
 BATCH_ACCOUNTS = 100
 #: Requests that one look hands over at most.
@@ -110,6 +112,12 @@ class Requests:
                 connection.execute(update(accounts).where(accounts.c.account_id == account_id).values(last_push_at=now))
             earliest = max(wish.not_before, _note_filing(connection, account_id, now))
             return _place(connection, account_id, replace(wish, not_before=earliest), requested_by, now)
+
+    def file_long_drain(self, address: str, wish: Wish) -> Request | None:
+        """The request for a drain that takes too long to be done beside other accounts; None where one is open already."""
+        if any(request.requested_by == LONG_DRAIN for request in self.find(address)):
+            return None
+        return self.file(address, wish, LONG_DRAIN)
 
     def get(self, request_id: str) -> Request:
         """One request. Raises ConfigError for one that is not known, or was forgotten after 30 days."""
@@ -354,7 +362,10 @@ def _batches(requests: Sequence[Request]) -> list[list[Request]]:
     """Requests that one run can fulfil: of one priority, mode and choice of months, asked for by the same kind of caller."""
     groups: dict[tuple[object, ...], list[list[Request]]] = {}
     for request in requests:
-        kind = (request.priority, request.mode, request.new_mail, request.months, request.requested_by == "push")
+        who: str = request.requested_by if request.requested_by == "push" else ""
+        if request.requested_by == LONG_DRAIN:
+            who = request.account_id  # each has a run of its own
+        kind = (request.priority, request.mode, request.new_mail, request.months, who)
         batches = groups.setdefault(kind, [[]])
         if len(batches[-1]) >= BATCH_ACCOUNTS:
             batches.append([])

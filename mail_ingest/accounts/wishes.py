@@ -11,6 +11,7 @@ from mail_ingest.errors import ConfigError
 
 #: By how much they read: history alone, history or a sweep where it has expired, always a sweep.
 MODES = ("partial", "auto", "full")
+BACKFILL = 3
 PRIORITIES = {
     0: "a person or a push asked",
     1: "its owner is active",

@@ -162,6 +162,10 @@ def change(
             help=f"How often Dagster syncs it: {', '.join(SCHEDULES)}. off: when somebody asks for it and never else."
         ),
     ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(help="The shard whose accounts it is synced with from now on; its position is kept.", min=0),
+    ] = None,
     privacy: Privacy = None,
     include_labels: IncludeLabels = None,
     exclude_labels: ExcludeLabels = None,
@@ -172,16 +176,16 @@ def change(
     yes: Yes = False,
     wait: Wait = 60.0,
 ) -> None:
-    """Changes a mailbox's group or schedule, or what is bought and kept of it from now on.
+    """Changes a mailbox's group, schedule or shard, or what is bought and kept of it from now on.
 
     What is stored stays, but where a stricter privacy does not allow it: that is rewritten or erased at once. What a wider
     one asks for is bought again.
     """
     wanted = privacy_of(privacy, include_labels, exclude_labels, attachments, sign_in_mail, chats, drafts)
     others = (content_since, raw_archive, group, schedule)
-    if all(other is None for other in others) and not wanted.changes_anything:
+    if all(other is None for other in (*others, shard)) and not wanted.changes_anything:
         raise ConfigError(
-            "account set takes --content-since, --raw-archive, --no-raw-archive, --group, --schedule, --privacy, "
+            "account set takes --content-since, --raw-archive, --no-raw-archive, --group, --schedule, --shard, --privacy, "
             "--include-label, --exclude-label, --attachments, --sign-in-mail, --chats or --drafts, the last four with their "
             "opposites as well"
         )
@@ -206,6 +210,12 @@ def change(
         from mail_ingest.ingest.privacy_change import check_archive
 
         check_archive(registry.policy(replace(account, raw_archive=True), needs_key=False), asked_for=True)
+    if shard is not None:
+        from mail_ingest.ingest.moving import move_account
+
+        engine = open_engine(wait)
+        move_account(engine, account, shard)
+        engine.close()
     if any(other is not None for other in others):
         registry.change(
             address, content_since=content_since, raw_archive=raw_archive, account_group=group, schedule=new_schedule

@@ -44,6 +44,9 @@ _MODES: dict[str, Mode] = {"auto": "auto", "partial": "partial", "full": "full"}
 def sync(
     addresses: Addresses = None,
     groups: Groups = None,
+    shards: Annotated[
+        list[int] | None, typer.Option("--shard", help="Only accounts on this shard; may be given several times.")
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="auto, partial (history only, once a first sync was done) or full (sweep).")
     ] = "auto",
@@ -76,7 +79,7 @@ def sync(
     )
     if accept_shrink and not addresses:
         raise ConfigError("--accept-shrink is for mailboxes that somebody has looked at: name them")
-    accounts, skipped = choose_accounts(engine, addresses, groups, as_json=as_json)
+    accounts, skipped = choose_accounts(engine, addresses, groups, shards, as_json=as_json)
     runs = run_and_report(engine, accounts, options, as_json=as_json)
     if as_json:
         print_json(runs_as_json(runs, skipped))
@@ -84,10 +87,15 @@ def sync(
 
 
 def choose_accounts(
-    engine: Engine, addresses: list[str] | None, groups: list[str] | None, *, as_json: bool
+    engine: Engine,
+    addresses: list[str] | None,
+    groups: list[str] | None,
+    shards: list[int] | None = None,
+    *,
+    as_json: bool,
 ) -> tuple[list[Account], list[Account]]:
     """The accounts to sync now, and those that are left alone, which are told unless JSON is wanted."""
-    accounts, skipped = engine.due(addresses or [], groups or [])
+    accounts, skipped = engine.due(addresses or [], groups or [], shards=shards or [])
     if not accounts and not skipped:
         raise ConfigError("there is no account to sync; `mail-ingest account add` registers one")
     if not as_json:

@@ -6,20 +6,23 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from mail_ingest.accounts import schedule_of
+from mail_ingest.accounts import Registry, schedule_of
 from mail_ingest.defs.checks import audit_run_config
 from mail_ingest.defs.outcomes import raise_for_failures
-from mail_ingest.defs.queue import MAINTENANCE, SCHEDULED, UNFINISHED, queue_tags
+from mail_ingest.defs.queue import MAINTENANCE, SCHEDULED, TURN_TAG, UNFINISHED, queue_tags
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.specs import RELATION_GROUPS
 from mail_ingest.defs.starting import schedule_status
 from mail_ingest.defs.syncing import STATE_POOL, sync, sync_events, triggered_by
 from mail_ingest.ingest import SyncOptions
-from mail_ingest.settings import Settings
+from mail_ingest.settings import Settings, load_settings
 
 #: A first sync takes hours; ended after this time it goes on with the next one, and nothing is bought twice.
 _MAX_RUNTIME_S = 6 * 3600
 #: A full build of a million messages and all checks take minutes.
+SHARD_TAG = "mail_ingest/shard"
+#: Runs of shards that are under way at a time, where the warehouse lets several processes write.
+_LANES = 2
 _MAX_BUILD_S = 2 * 3600
 
 
@@ -31,6 +34,7 @@ class SyncConfig(dg.Config):
     schedules: list[str] = Field(
         default=[], description="Schedules to take the active accounts of, such as hourly; all if there are none."
     )
+    shards: list[int] = Field(default=[], description="Shards to take the active accounts of; all if there are none.")
     max_messages: int | None = Field(
         default=None, description="Buy the content of at most so many messages of each account."
     )
@@ -53,7 +57,10 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
         context: dg.OpExecutionContext, config: SyncConfig, mail_ingest: MailIngest
     ) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
         options = SyncOptions(
-            mode=config.mode, max_messages=config.max_messages, triggered_by=triggered_by(context.run)
+            mode=config.mode,
+            max_messages=config.max_messages,
+            leaves_long_drains=bool(config.shards),
+            triggered_by=triggered_by(context.run),
         )
         with mail_ingest.engine() as engine:
             runs = sync(
@@ -63,6 +70,7 @@ def sync_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
                 context.log,
                 groups=config.groups,
                 schedules=[schedule_of(name) for name in config.schedules],
+                shards=config.shards,
             )
             yield from sync_events(engine, runs, context.instance)
         raise_for_failures(runs)
@@ -103,7 +111,7 @@ def audit_job(check: dg.AssetChecksDefinition):  # type: ignore[no-untyped-def] 
 
 
 def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Runs the sync job every hour, but never a second one beside one that takes longer."""
+    """Runs the sync job every hour, for each shard, but never a second one beside one that takes longer."""
 
     @dg.schedule(
         name="hourly_sync",
@@ -111,18 +119,44 @@ def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinit
         cron_schedule="7 * * * *",
         execution_timezone="UTC",
         description=(
-            "Syncs every active account with the schedule `hourly` at seven minutes past the hour, unless the sync before "
-            "still runs."
+            "Syncs every active account with the schedule `hourly` at seven minutes past the hour, a run for each shard, unless "
+            "the shard's run before still goes on."
         ),
         default_status=schedule_status(settings),
     )
-    def hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        unfinished = context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1)
-        if unfinished:
-            return dg.SkipReason(f"The sync before has not finished yet (run {unfinished[0].run_id}).")
-        return dg.RunRequest(run_config={"ops": {"sync_accounts": {"config": {"schedules": ["hourly"]}}}})
+    def hourly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        unfinished = context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED))
+        busy = {run.tags.get(SHARD_TAG, "") for run in unfinished}
+        shards = _shards()
+        lanes = 1 if settings.is_duckdb else _LANES
+        free = [shard for shard in shards if busy.isdisjoint(("", str(shard)))]
+        asked = [_run_of(shard if len(shards) > 1 else None, lanes) for shard in free]
+        if asked:
+            return asked
+        return dg.SkipReason(f"The sync before has not finished yet (run {unfinished[0].run_id}).")
 
     return hourly
+
+
+def _shards() -> Sequence[int]:
+    """The shards of accounts with the schedule `hourly`; the first one where there is no account, which the run then says."""
+    registry = Registry(load_settings())
+    try:
+        return registry.shards(schedules=["hourly"]) or [0]
+    finally:
+        registry.close()
+
+
+def _run_of(shard: int | None, lanes: int) -> dg.RunRequest:
+    """A run of one shard, or of all accounts where there is but one: that buys whatever is to be bought."""
+    config: dict[str, object] = {"schedules": ["hourly"]}
+    if shard is None:
+        return dg.RunRequest(run_config={"ops": {"sync_accounts": {"config": config}}})
+    return dg.RunRequest(
+        run_config={"ops": {"sync_accounts": {"config": {**config, "shards": [shard]}}}},
+        # two shards side by side: what one waits for, as a sweep of a large mailbox, does not hold up the other
+        tags={SHARD_TAG: str(shard), TURN_TAG: f"sync {shard % lanes}"},
+    )
 
 
 def nightly_checks(settings: Settings, job) -> dg.ScheduleDefinition:  # type: ignore[no-untyped-def]  # as above

@@ -7,7 +7,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from mail_ingest.accounts import Account, Batch, Registry, Request, Requests
+from mail_ingest.accounts import LONG_DRAIN, Account, Batch, Registry, Request, Requests
 from mail_ingest.defs.outcomes import SyncLog, raise_for_failures
 from mail_ingest.defs.queue import ASKED, queue_tags
 from mail_ingest.defs.resources import MailIngest
@@ -19,6 +19,8 @@ from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import Settings, load_settings
 
 OP = "sync_requested"
+#: By who asked; all others are persons.
+_TRIGGERED_BY = {"push": "push", LONG_DRAIN: "schedule"}
 #: As long as a scheduled sync: a first sync takes hours, and goes on with the next one.
 _MAX_RUNTIME_S = 6 * 3600
 _EVERY_S = 10
@@ -170,10 +172,10 @@ def _run_request(batch: Batch) -> dg.RunRequest:
         mode=first.mode,  # type: ignore[arg-type]  # one of three, as it was checked when it was filed
         new_mail=first.new_mail,
         months=list(first.wish.months),
-        triggered_by="push" if first.requested_by == "push" else "person",
+        triggered_by=_TRIGGERED_BY.get(first.requested_by, "person"),
     )
     # what is not urgent takes turns, and leaves slots for what is
-    turn = "" if first.priority == ASKED else "requests"
+    turn = "" if first.priority == ASKED else "drains" if first.requested_by == LONG_DRAIN else "requests"
     return dg.RunRequest(
         run_key=batch.run_key,
         run_config=dg.RunConfig(ops={OP: config}),

@@ -49,13 +49,14 @@ def sync(
     *,
     groups: Sequence[str] = (),
     schedules: Sequence[Schedule] = (),
+    shards: Sequence[int] = (),
 ) -> list[SyncRun]:
-    """Syncs the named accounts, or all that are due (of the named groups and schedules), and tells the run's log about each.
+    """Syncs the named accounts, or all that are due (of the named groups, schedules and shards); the run's log tells of each.
 
     Raises ConfigError where there are none to sync, now or later: a run that does nothing should not look like one that
     had nothing to do. Of a schedule there may be none.
     """
-    accounts, skipped = engine.due(addresses, groups, schedules)
+    accounts, skipped = engine.due(addresses, groups, schedules, shards)
     waiting = [account for account in skipped if account.state in ("active", "cooling_down")]
     if not accounts and not waiting and not schedules:
         raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -96,6 +96,16 @@ class AccountSync:
     def run(self) -> SyncRun:
         """State, then content. Raises nothing: errors are in the run."""
         return self._guarded(self._read_gmail)
+
+    def leave(self) -> SyncRun:
+        """Ends without the long drain, which somebody else does."""
+        self.has_long_drain, self.outcome.outcome = False, "partial"
+        with suppress(BusyError, WarehouseError):  # it was not counted since the state sync
+            scope = self._engine.content_scope(self.account)
+            missing = self._engine.queries.count_backlog(self._account_id, scope, datetime.now(UTC))
+            self.outcome.backlog, self.outcome.out_of_scope = missing.due + missing.waiting, missing.out_of_scope
+        self._record_end(None)
+        return self.outcome
 
     def drain(self, engine: Engine) -> SyncRun:
         """The long drain that `run` has left to its caller, by an engine that is not shared with other accounts."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from mail_ingest.accounts import ADAPTIVE, Account, Registry, Schedule, check_groups
+from mail_ingest.accounts import ADAPTIVE, BACKFILL, Account, Registry, Schedule, check_groups, make_wish
 from mail_ingest.errors import (
     BusyError,
     ConfigError,
@@ -127,6 +127,7 @@ class Engine:
 
     def for_one_account(self, load: Load, *, max_in_flight: int) -> Engine:
         """A copy for a thread that syncs one account beside others: with a stop sign and waits of its own. All else is shared."""
+        _ = self.transport  # made before it is shared
         other = copy.copy(self)
         other.stop_sign = StopSign(self.stop_sign)
         other.locks = copy.copy(self.locks)
@@ -163,22 +164,33 @@ class Engine:
         return self.registry.list("active")
 
     def due(
-        self, addresses: Sequence[str] = (), groups: Sequence[str] = (), schedules: Sequence[Schedule] = ()
+        self,
+        addresses: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        schedules: Sequence[Schedule] = (),
+        shards: Sequence[int] = (),
     ) -> tuple[list[Account], list[Account]]:
         """The accounts to sync now, and those that are left alone: paused, waiting after failures, out of quota.
 
-        Naming accounts overrides all of that, naming groups or schedules leaves out other accounts. Raises ConfigError for
-        an unknown account or group, and where accounts and groups are named.
+        Naming accounts overrides all of that, naming groups, schedules or shards leaves out other accounts. Raises ConfigError
+        for an unknown account, group or shard, and where accounts are named together with groups or shards.
         """
-        if addresses and groups:
-            raise ConfigError("a sync takes accounts or groups, not both")
+        if addresses and (groups or shards):
+            raise ConfigError("a sync takes accounts, or groups and shards, not both")
         if addresses:
             return self.accounts(addresses), []
         check_groups(self.registry, groups)
-        due = self.registry.due(groups, schedules)
+        unknown = set(shards) - set(self.registry.shards())
+        if unknown:
+            raise ConfigError(f"no account is on shard {min(unknown)}; `mail-ingest account list` shows the shards")
+        due = self.registry.due(groups, schedules, shards)
         names = {account.account_id for account in due}
         others = (account for account in self.registry.list(groups=groups) if account.account_id not in names)
-        return due, [account for account in others if not schedules or account.schedule in schedules]
+        return due, [
+            account
+            for account in others
+            if (not schedules or account.schedule in schedules) and (not shards or account.shard in shards)
+        ]
 
     def check_warehouse(self) -> None:
         """Opens the warehouse once, so that what is wrong with it, or with whose it and the control database are, is said
@@ -274,6 +286,8 @@ class Engine:
         if isinstance(accounts, Sequence) and len(accounts) > 1 and options.may_go_side_by_side:
             synced += accounts
             self._sync_side_by_side(accounts, options, on_progress, ended, is_cancelled)
+            order = {account.account_id: place for place, account in enumerate(accounts)}
+            runs.sort(key=lambda run: order[run.account_id])
         else:
             for account in accounts:
                 if self.stop_sign.stopped_by:
@@ -313,7 +327,13 @@ class Engine:
             long_drains += together.long_drains
             self.keep_analyst_tables_now_and_then()
         for sync in long_drains:
-            on_done(sync.drain(self))
+            on_done(self._leave(sync) if options.leaves_long_drains else sync.drain(self))
+
+    def _leave(self, sync: AccountSync) -> SyncRun:
+        """Asks for a run of its own for the account's content."""
+        wish = make_wish(datetime.fromtimestamp(self._clock(), UTC), priority=BACKFILL)
+        self.registry.requests.file_long_drain(sync.account.account_id, wish)
+        return sync.leave()
 
     def build_analyst_tables(self, *, is_full: bool = False) -> Build:
         """Brings the analyst tables up to what has landed. Raises BusyError or WarehouseError, and then left all as it was."""

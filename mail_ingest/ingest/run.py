@@ -28,7 +28,8 @@ class SyncOptions:
     such as 2026-05-03) turn it into a backfill of those, newest first; state is complete whatever they say. `list_only`
     asks Gmail which messages belong to the partitions, and for nothing else. `accept_shrink`: a person has looked, and the
     mailbox really lost as many messages as a sweep says. `retry` buys only what failed before, at once whatever its next try, and
-    of that `message_ids` alone if there are any.
+    of that `message_ids` alone if there are any. `leaves_long_drains`: where many accounts are synced, one with much to buy is
+    left to a request for a run of its own.
     """
 
     mode: Mode = "auto"
@@ -41,6 +42,7 @@ class SyncOptions:
     accept_shrink: bool = False
     retry: bool = False
     message_ids: tuple[str, ...] = ()
+    leaves_long_drains: bool = False
     triggered_by: str = "person"
 
     @property

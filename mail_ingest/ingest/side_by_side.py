@@ -5,7 +5,7 @@
 
 An account whose mailbox has not moved costs two requests, and nothing that is not shared with its neighbours. Those that
 changed wait for the next package, which is loaded when nobody else is about to bring anything, when it is large, or when
-somebody has waited for a second. Each account's failure is its own; where a package cannot be loaded, every account in it
+somebody has waited for some seconds. Each account's failure is its own; where a package cannot be loaded, every account in it
 is tried by itself. Accounts that others are busy with, or that need more than a sync, come last, one after another.
 
 The thread that calls does everything that is not Gmail's: it loads, tells of progress, and writes to the control database.
@@ -50,7 +50,9 @@ MOST_MESSAGES = 200
 _IN_FLIGHT = 3
 #: A package is loaded when its rows take so many bytes, or its first account has waited for so long.
 _PACKAGE_BYTES = 16 * 1024 * 1024
-_LONGEST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 5.0
+#: Seconds between two collections of what nobody uses any more; each takes a tenth of a second.
+_TIDY_S = 10.0
 _TICK_S = 0.05
 
 
@@ -98,6 +100,7 @@ class SideBySide:
         """The runs of all accounts but those in `long_drains`. Fewer where `stop_sign` ended it."""
         engine = self._engine
         waiting = deque(accounts)
+        tidied_at = time.monotonic()
         with (
             engine.warehouse.shared(),
             engine.locks.shared(),
@@ -114,7 +117,9 @@ class SideBySide:
                     self._take()
                     if self._is_time_to_load():
                         self._load()
-                        tidy()
+                        if time.monotonic() - tidied_at >= _TIDY_S:
+                            tidy()
+                            tidied_at = time.monotonic()
                     engine.warehouse.let_go()
                     self._note_quiet()
             except BaseException as error:

@@ -40,7 +40,7 @@ def test_the_settings_are_valid_and_do_what_they_say(instance: dg.DagsterInstanc
     queue = instance.get_concurrency_config().run_queue_config
     pools = instance.get_concurrency_config().pool_config
     assert queue is not None
-    assert queue.max_concurrent_runs == 8
+    assert queue.max_concurrent_runs == 10
     assert queue.tag_concurrency_limits == [
         {"key": TURN_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1},
         {"key": "dagster/backfill", "limit": 2},
