@@ -46,7 +46,7 @@ def adaptive_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
         wanted = set(config.accounts)
         with mail_ingest.engine() as engine:
             accounts = [account for account in engine.registry.due() if account.account_id in wanted]
-            log = SyncLog(context.log)
+            log = SyncLog(context.log, len(accounts))
             with stoppable(engine):
                 runs = engine.sync(
                     accounts, SyncOptions(triggered_by="schedule"), on_progress=log.on_progress, on_done=log.on_done

@@ -18,23 +18,38 @@ _PASSING_NAMES = {error.__name__ for error in _PASSING}
 _ROWS_SHOWN = 50
 #: A line in Dagster's event log costs 10 ms and 5 KB.
 _PROGRESS_EVERY_S = 60.0
+#: So many accounts are told of one by one; of more, only those that something is wrong with.
+_FEW = 20
 
 
 class SyncLog:
-    """Tells the run's log about each account: progress once a minute, and how it ended."""
+    """Tells the run's log about accounts: progress once a minute, and how each ended. Of many accounts it tells of those that
+    failed or whose answers were unexpected, `_FEW` at most: the others are in the run's metadata and in `gmail.sync_runs`."""
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, accounts: int = 1) -> None:
         self._log = log
         self._told_at = time.monotonic()
+        self._accounts = accounts
+        self._told = self._done = 0
 
     def on_progress(self, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._told_at >= _PROGRESS_EVERY_S:
             self._told_at = now
+            if self._accounts > _FEW:
+                self._log.info("%d of %d accounts are done", self._done, self._accounts)
+                return
             of_total = f" of {progress.total:,}" if progress.total else ""
             self._log.info("%s: %s, %s%s", progress.account_id, progress.phase, f"{progress.done:,}", of_total)
 
     def on_done(self, run: SyncRun) -> None:
+        self._done += 1
+        if self._accounts > _FEW:
+            if not run.error and not run.unexpected_fields:
+                return
+            self._told += 1
+            if self._told > _FEW:
+                return
         if run.error:
             # spent quota is no failure, the next run goes on; nor is what somebody cancelled
             level = logging.WARNING if run.outcome in ("partial", "cancelled") else logging.ERROR

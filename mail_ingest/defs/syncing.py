@@ -37,6 +37,7 @@ PATIENCE_S = 90.0
 #: Partitions that a sync reports at most, the newest ones: an event costs 10 ms and 5 KB, and a mailbox has thousands of
 #: days. The rest is reported by the syncs that follow.
 _PARTITIONS_TOLD = 400
+_SKIPPED_TOLD = 20
 
 Metadata = Mapping[str, dg.MetadataValue[Any]]
 
@@ -62,10 +63,12 @@ def sync(
         raise ConfigError(
             "There is no active account to sync. `mail-ingest account list` shows why, `mail-ingest account add` adds one."
         )
-    sync_log = SyncLog(log)
-    for account in skipped:
-        if account not in waiting:
-            log.info("%s: skipped, %s", account.account_id, why_skipped(account))
+    sync_log = SyncLog(log, len(accounts) + len(waiting))
+    left_out = [account for account in skipped if account not in waiting]
+    for account in left_out[:_SKIPPED_TOLD]:
+        log.info("%s: skipped, %s", account.account_id, why_skipped(account))
+    if len(left_out) > _SKIPPED_TOLD:
+        log.info("and %d more were skipped; `mail-ingest account list` shows why", len(left_out) - _SKIPPED_TOLD)
     with stoppable(engine):
         runs = engine.sync(accounts, options, on_progress=sync_log.on_progress, on_done=sync_log.on_done)
     for account in waiting:

@@ -11,6 +11,7 @@ from mail_ingest.ingest.run import SyncRun
 from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.ingest.windows import clamped, following, window_of
 from mail_ingest.warehouse.queries import Scope
+from mail_ingest.warehouse.surveys import Surveys
 
 
 def partition_backlog(
@@ -56,14 +57,11 @@ def partitions_with_new_content(engine: Engine, runs: Sequence[SyncRun]) -> set[
 def backlog_left(engine: Engine, runs: Sequence[SyncRun]) -> int:
     """Messages within the accounts' scope that have no content yet."""
     now = datetime.now(UTC)
-    accounts = {account.account_id: account for account in engine.registry.list()}
+    surveys = Surveys(engine.warehouse)
     left = 0
-    for run in runs:
-        if run.account_id not in accounts:
-            continue  # removed in the meantime
-        scope = engine.content_scope(accounts[run.account_id])
-        backlog = engine.queries.count_backlog(run.account_id, scope, now)
-        left += backlog.due + backlog.waiting
+    with engine.queries.at_once():
+        for scope, names in engine.by_scope(engine.registry.among([run.account_id for run in runs]), now).items():
+            left += sum(backlog.due + backlog.waiting for backlog in surveys.backlogs(names, scope, now).values())
     return left
 
 
@@ -86,16 +84,16 @@ def completed_partitions(engine: Engine, runs: Sequence[SyncRun]) -> list[str]:
     kind, first_month = engine.settings.partitions, engine.settings.content_start
     synced = {run.account_id: run for run in runs}
     complete_from = ""
-    for account in engine.accounts():
-        run = synced.get(account.account_id)
+    accounts = engine.accounts()
+    if any(run.backlog or run.error for run in (synced.get(account.account_id) for account in accounts) if run):
+        return []
+    others = [account for account in accounts if account.account_id not in synced]
+    with engine.queries.at_once():
+        for scope, names in engine.by_scope(others, now).items():
+            if Surveys(engine.warehouse).any_backlog(names, scope):
+                return []
+    for account in accounts:
         horizon = account_horizon(account, now)
-        if run is None:
-            backlog = engine.queries.count_backlog(account.account_id, engine.content_scope(account), now)
-            missing = backlog.due + backlog.waiting
-        else:
-            missing = run.backlog
-        if missing or (run is not None and run.error):
-            return []
         if horizon is not None:
             complete_from = max(complete_from, following(window_of(horizon, kind, first_month, now)))
     return [partition for partition in stored_by_partition(engine) if partition >= complete_from]

@@ -224,6 +224,14 @@ class Engine:
                 policy = replace(policy, hash_key=self.registry.known_hash_key() or b"")
         return in_scope(self, account, asked, policy, knows_labels=False)
 
+    def by_scope(self, accounts: Sequence[Account], now: datetime) -> dict[Scope, list[str]]:
+        """Accounts by their scope: questions about those that have the same can be asked together."""
+        found: dict[Scope, list[str]] = {}
+        for account in accounts:
+            scope = self.content_scope(account, Scope(since=account_horizon(account, now)))
+            found.setdefault(scope, []).append(account.account_id)
+        return found
+
     def erased_people(self, account_id: str) -> ErasedPeople | None:
         """Whose mail is kept out of an account; None where nobody's is.
 

@@ -32,9 +32,8 @@ from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.loading import Loader, Package
 from mail_ingest.ingest.pipelines import content_pipeline, state_pipeline
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
-from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.ingest.state import KnownCursor
-from mail_ingest.warehouse.queries import Backlog, Scope
+from mail_ingest.warehouse.queries import Backlog
 from mail_ingest.warehouse.surveys import Surveys
 
 if TYPE_CHECKING:
@@ -208,12 +207,9 @@ class SideBySide:
         return found
 
     def _read_backlogs(self, accounts: Sequence[Account]) -> dict[str, Backlog]:
+        # horizons that move with the clock are the same for all of a wave
         now = datetime.now(UTC)
-        by_scope: dict[Scope, list[str]] = {}
-        for account in accounts:
-            # horizons that move with the clock are the same for all of a wave
-            scope = self._engine.content_scope(account, Scope(since=account_horizon(account, now)))
-            by_scope.setdefault(scope, []).append(account.account_id)
+        by_scope = self._engine.by_scope(accounts, now)
         found: dict[str, Backlog] = {}
         with self._engine.queries.at_once():
             for scope, names in by_scope.items():

@@ -39,6 +39,14 @@ class Surveys:
             ).fetchall()
         return {account_id: Backlog(*counts) for account_id, *counts in rows}
 
+    def any_backlog(self, account_ids: Sequence[str], scope: Scope) -> bool:
+        """Whether any live message of these accounts lacks its content, within the scope that they have."""
+        condition, values = scope.condition()
+        missing = scope.missing().replace(OF_ONE_ACCOUNT, _OF_MANY)
+        with self._warehouse.open() as connection:
+            found = connection.execute(f"select 1 {missing} and {condition} limit 1", [list(account_ids), *values])
+            return found.fetchone() is not None
+
     def dead_letters(self, account_ids: Sequence[str]) -> dict[str, int]:
         """How many live messages are dead letters, unparsed ones included."""
         failed = FAILED.replace("f.account_id = ?", _OF_MANY)
