@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
+from mail_ingest.accounts import Registry, token_env
 from mail_ingest.definitions import build_definitions
+from mail_ingest.settings import load_settings
 
 
 @pytest.fixture
@@ -18,14 +20,17 @@ def instance(tmp_path: Path, set_environment: None) -> Iterator[dg.DagsterInstan
         yield local
 
 
-def _tick(name: str, instance: dg.DagsterInstance) -> dg.RunRequest | str:
-    """The run that the schedule asks for, or why it asks for none."""
+def _tick_of_many(name: str, instance: dg.DagsterInstance) -> tuple[list[dg.RunRequest], str]:
+    """The runs that the schedule asks for, and why it asks for none."""
     schedule = build_definitions().resolve_schedule_def(name)
     result = schedule.evaluate_tick(dg.build_schedule_context(instance=instance))
-    if result.run_requests:
-        assert len(result.run_requests) == 1
-        return result.run_requests[0]
-    return result.skip_message or ""
+    return list(result.run_requests or ()), result.skip_message or ""
+
+
+def _tick(name: str, instance: dg.DagsterInstance) -> dg.RunRequest | str:
+    requests, why_not = _tick_of_many(name, instance)
+    assert len(requests) <= 1
+    return requests[0] if requests else why_not
 
 
 @pytest.mark.parametrize("name", ["hourly_sync", "nightly_checks", "nightly_audit", "weekly_labels"])
@@ -54,3 +59,24 @@ def test_the_next_sync_is_asked_for_however_the_last_one_ended(status: str, inst
     instance.create_run_for_job(job, status=dg.DagsterRunStatus(status))
 
     assert isinstance(_tick("hourly_sync", instance), dg.RunRequest)
+
+
+@pytest.mark.warehouses("duckdb", "postgres")
+def test_each_shard_has_a_run_of_its_own(
+    instance: dg.DagsterInstance, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAIL_INGEST_SHARD_SIZE", "1")
+    registry = Registry(load_settings())
+    for number in range(4):
+        registry.add(f"m{number}@example.com", token_env("T"))
+    registry.change("m1@example.com", schedule="balanced")
+    registry.close()
+    job = build_definitions().resolve_job_def("sync")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"mail_ingest/shard": "2"})
+
+    requests, _ = _tick_of_many("hourly_sync", instance)
+
+    configs = [request.run_config["ops"]["sync_accounts"]["config"] for request in requests]
+    assert configs == [{"schedules": ["hourly"], "shards": [shard]} for shard in (0, 3)]
+    lanes = {request.tags["mail_ingest/turn"] for request in requests}
+    assert lanes == ({"sync 0"} if warehouse_url.startswith("duckdb") else {"sync 0", "sync 1"})
