@@ -21,6 +21,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--account", action="append", dest="accounts", metavar="ADDRESS", help="may be repeated")
     parser.add_argument("--mailboxes", type=int, default=0, help="more accounts: user0001@example.com and on")
+    parser.add_argument("--large", type=int, default=0, help="so many of them are large, evenly among them")
+    parser.add_argument("--large-messages", type=int, default=50_000, help="generated messages in each large one")
     parser.add_argument("--messages", type=int, default=1_000, help="generated messages in every account")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--labels-per-message", type=float, default=3)

@@ -33,12 +33,14 @@ class Ledger:
         self._recent: deque[ServedRequest] = deque(maxlen=keep)
         self._calls: Counter[tuple[str, str, int]] = Counter()
         self._units: Counter[str] = Counter()
+        self._method_units: Counter[str] = Counter()
         self.sent_bytes = 0
 
     def add(self, served: ServedRequest) -> None:
         self._recent.append(served)
         self._calls[served.method, served.account, served.status] += 1
         self._units[served.account] += served.units
+        self._method_units[served.method] += served.units
         self.sent_bytes += served.sent_bytes
 
     def reset(self) -> None:
@@ -46,6 +48,7 @@ class Ledger:
             self._recent.clear()
             self._calls.clear()
             self._units.clear()
+            self._method_units.clear()
             self.sent_bytes = 0
 
     def calls(self, method: str | None = None, account: str | None = None, status: int | None = None) -> int:
@@ -67,6 +70,10 @@ class Ledger:
             for (method, _, _), count in self._calls.items():
                 totals[method] += count
         return dict(totals)
+
+    def units_by_method(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._method_units)
 
     def by_status(self) -> dict[int, int]:
         totals: Counter[int] = Counter()

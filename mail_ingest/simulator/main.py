@@ -22,6 +22,8 @@ def run(
     host: str = "127.0.0.1",
     accounts: Sequence[str] = ("ada@example.com",),
     mailboxes: int = 0,
+    large: int = 0,
+    large_messages: int = 50_000,
     messages: int = 1_000,
     seed: int = 1,
     labels_per_message: float = 3,
@@ -43,7 +45,7 @@ def run(
 
     Every account gets `messages` generated messages (the first with `seed`, the next with `seed + 1`, ...) and the
     mail of every `load` path; say `messages=0` for that mail alone. `mailboxes` adds accounts user0001@example.com and
-    on. When the server is up, its address, accounts and tokens are written with `out`, as text or as one line of JSON.
+    on, of which `large`, evenly among them, get `large_messages` instead. When the server is up, its address, accounts and tokens are written with `out`, as text or as one line of JSON.
     Port 0 takes a free port.
     """
     gmail = Simulator(
@@ -55,12 +57,14 @@ def run(
         setattr(gmail, name, value)
     addresses = [*accounts, *(f"user{number:04d}@example.com" for number in range(1, mailboxes + 1))]
     boxes = [gmail.add_account(address) for address in addresses]
+    large_ones = {len(accounts) + at * mailboxes // large for at in range(large)}
     for number, box in enumerate(boxes):
         for path in load:
             box.load(path)
-        if messages:
+        count = large_messages if number in large_ones else messages
+        if count:
             box.generate(
-                messages,
+                count,
                 seed=seed + number,
                 labels_per_message=labels_per_message,
                 user_labels=user_labels,

@@ -12,6 +12,7 @@ from mail_ingest.simulator.directory import Directory
 from mail_ingest.simulator.faults import KINDS, Fault, FaultKind, Hook, HookHandle
 from mail_ingest.simulator.grants import READONLY_SCOPE
 from mail_ingest.simulator.ledger import Ledger
+from mail_ingest.simulator.made.hour import pass_hour
 from mail_ingest.simulator.mail.access import full_scope
 from mail_ingest.simulator.mail.mailbox import Mailbox
 from mail_ingest.simulator.push import Notification
@@ -96,6 +97,11 @@ class Simulator:
     @property
     def accounts(self) -> dict[str, Mailbox]:
         return dict(self.world.accounts)
+
+    def pass_hour(self, *, messages: int = 10, label_changes: int = 5, deletions: int = 1, seed: int = 1) -> None:
+        """Every mailbox gets so many generated messages, label changes and deletions, now."""
+        boxes = list(self.world.accounts.values())
+        pass_hour(boxes, messages=messages, label_changes=label_changes, deletions=deletions, seed=seed)
 
     def service_account(
         self, scopes: Iterable[str] = (READONLY_SCOPE,), subjects: Iterable[str] | None = None

@@ -12,6 +12,7 @@ from mail_ingest.simulator.directory import Directory
 from mail_ingest.simulator.faults import Disturbances
 from mail_ingest.simulator.grants import Grants
 from mail_ingest.simulator.ledger import Ledger
+from mail_ingest.simulator.mail.labels import LabelSets
 from mail_ingest.simulator.mail.mailbox import Mailbox
 from mail_ingest.simulator.push import Notification
 from mail_ingest.simulator.quota import PROFILES, QuotaMeter, QuotaProfile
@@ -37,6 +38,7 @@ class World:
     disturbances: Disturbances = field(default_factory=Disturbances)
     answer_changes: list[AnswerChange] = field(default_factory=list)
     accounts: dict[str, Mailbox] = field(default_factory=dict)
+    label_sets: LabelSets = field(default_factory=LabelSets)
     directory: Directory = field(default_factory=Directory)
     secrets: SecretStore = field(default_factory=SecretStore)
     notifications: list[Notification] = field(default_factory=list)
@@ -53,6 +55,7 @@ class World:
                 lock=self.lock,
                 clock=self.clock,
                 switches=self.switches,
+                label_sets=self.label_sets,
                 grants=self.grants,
                 token_uri=lambda: f"{self.url}/token",
                 published=self.notifications,

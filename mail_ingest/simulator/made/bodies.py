@@ -8,7 +8,7 @@ delivered mail: some 25 for received messages, few for sent ones and drafts.
 from hashlib import blake2b
 
 from mail_ingest.simulator.made import vocabulary
-from mail_ingest.simulator.made.headers import People, message_headers
+from mail_ingest.simulator.made.headers import correspondents, message_headers
 from mail_ingest.simulator.made.plan import Kind, lognormal_table
 from mail_ingest.simulator.made.pools import pool
 from mail_ingest.simulator.mail.table import MessageTable
@@ -38,7 +38,9 @@ _HTML_FOOT = b"</body></html>\r\n"
 
 
 class GeneratedMail:
-    """Bytes for the messages of one generated run."""
+    """Bytes for the messages of one generated run. Small: a fleet of mailboxes has tens of thousands of runs."""
+
+    __slots__ = ("_address", "_file_sizes", "_first_slot", "_has_files", "_key", "_kinds", "_seed", "_table", "_text_sizes")
 
     def __init__(self, table: MessageTable, first_slot: int, kinds: bytes, address: str, seed: int,
                  mean_size_bytes: int) -> None:  # fmt: skip
@@ -46,7 +48,8 @@ class GeneratedMail:
         self._first_slot = first_slot
         self._kinds = kinds
         self._key = seed.to_bytes(16, "big", signed=True)
-        self._people = People(address, seed)
+        self._address = address
+        self._seed = seed
         headers = 1_600
         body = max(400, mean_size_bytes - headers)
         text_share = _TEXT_BYTES_SHARE if mean_size_bytes > 4_000 else 1.0
@@ -58,7 +61,8 @@ class GeneratedMail:
         draw = self._draw(slot)
         kind = Kind(self._kinds[slot - self._first_slot])
         content_headers, body = self._body(draw, kind)
-        return message_headers(self._table, slot, kind, self._people, draw) + content_headers + b"\r\n\r\n" + body
+        people = correspondents(self._address, self._seed)
+        return message_headers(self._table, slot, kind, people, draw) + content_headers + b"\r\n\r\n" + body
 
     def preview(self, slot: int) -> str:
         """The first words of the text, without building the message."""

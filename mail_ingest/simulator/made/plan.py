@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from math import exp
 from statistics import NormalDist
 
@@ -127,8 +128,9 @@ def make_plan(
 
     pool_kinds = rng.choices(list(_KIND_WEIGHTS), list(_KIND_WEIGHTS.values()), k=min(_COMBINATIONS, 4 * count + 64))
     combinations = _label_combinations(pool_kinds, user_labels, labels_per_message, rng)
-    set_numbers = [number_of_set(labels) for labels in combinations]
     drawn = rng.choices(range(len(pool_kinds)), k=count)
+    # of a small mailbox most combinations are never drawn
+    set_numbers = {at: number_of_set(combinations[at]) for at in sorted(set(drawn))}
 
     return Plan(
         ids=numbers,
@@ -137,6 +139,15 @@ def make_plan(
         label_sets=array("I", (set_numbers[at] for at in drawn)),
         kinds=bytes(pool_kinds[at] for at in drawn),
     )
+
+
+_ARRIVING = {kind: _KIND_WEIGHTS[kind] for kind in (Kind.PERSONAL, Kind.BULK, Kind.LIST, Kind.SPAM)}
+
+
+def arriving(count: int, rng: random.Random) -> tuple[bytes, list[set[str]]]:
+    """Kinds and labels of `count` messages that have just come: most are unread in the inbox."""
+    kinds = rng.choices(list(_ARRIVING), list(_ARRIVING.values()), k=count)
+    return bytes(kinds), [{"SPAM" if kind is Kind.SPAM else "INBOX", "UNREAD"} for kind in kinds]
 
 
 def _threads(numbers: Sequence[int], reply_share: float, rng: random.Random) -> Sequence[int]:
@@ -155,9 +166,10 @@ def _threads(numbers: Sequence[int], reply_share: float, rng: random.Random) -> 
     return thread_ids
 
 
-def lognormal_table(mean: float, sigma: float, entries: int = 1024) -> list[int]:
+@cache
+def lognormal_table(mean: float, sigma: float, entries: int = 1024) -> Sequence[int]:
     """Quantiles of a log-normal distribution scaled to a mean: sizes drawn by a uniform index cost one look-up."""
     normal = NormalDist()
     values = [exp(sigma * normal.inv_cdf((at + 0.5) / entries)) for at in range(entries)]
     scale = mean * entries / sum(values)
-    return [max(1, round(scale * value)) for value in values]
+    return array("I", (max(1, round(scale * value)) for value in values))

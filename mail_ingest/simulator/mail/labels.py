@@ -58,7 +58,8 @@ RESERVED_NAMES = frozenset({"inbox", "sent", "drafts", "draft", "spam", "trash",
 class LabelSets:
     """Numbers every distinct set of label ids once, so that a message stores four bytes instead of a set.
 
-    Number 0 is the empty set. Numbers are never reused; a mailbox meets some thousand distinct sets in its life.
+    Number 0 is the empty set. Numbers are never reused. All mailboxes of a server share them: generated ones have the same
+    label ids, and thousands of mailboxes would each keep some hundred sets that the others have too.
     """
 
     __slots__ = ("_numbers", "_ordered", "_sets")

@@ -9,15 +9,17 @@ from threading import RLock
 from mail_ingest.simulator.grants import Grants
 from mail_ingest.simulator.made.bodies import GeneratedMail
 from mail_ingest.simulator.made.loading import load
-from mail_ingest.simulator.made.plan import make_plan
+from mail_ingest.simulator.made.plan import arriving, make_plan
 from mail_ingest.simulator.mail import bulk, ids
 from mail_ingest.simulator.mail.access import Access
 from mail_ingest.simulator.mail.compose import DEFAULT_SENDER, compose
 from mail_ingest.simulator.mail.drafts import Drafts
 from mail_ingest.simulator.mail.history import Change, ChangeKind
 from mail_ingest.simulator.mail.label_verbs import LabelVerbs
+from mail_ingest.simulator.mail.labels import LabelSets
 from mail_ingest.simulator.mail.snippets import Snippets
 from mail_ingest.simulator.mail.state import MailboxState
+from mail_ingest.simulator.mail.table import live_sample
 from mail_ingest.simulator.mail.truth import Truth
 from mail_ingest.simulator.push import Notification, Push
 from mail_ingest.simulator.switches import Switches
@@ -32,9 +34,10 @@ class Mailbox(Truth, Access):
     older than the history that is kept.
     """
 
-    def __init__(self, address: str, *, lock: RLock, clock: Callable[[], float], switches: Switches, grants: Grants,
-                 token_uri: Callable[[], str], published: list[Notification]) -> None:  # fmt: skip
-        Truth.__init__(self, address, lock, MailboxState(clock, random.Random(address)))
+    def __init__(self, address: str, *, lock: RLock, clock: Callable[[], float], switches: Switches,
+                 label_sets: LabelSets, grants: Grants, token_uri: Callable[[], str],
+                 published: list[Notification]) -> None:  # fmt: skip
+        Truth.__init__(self, address, lock, MailboxState(clock, random.Random(address), label_sets))
         Access.__init__(self, address, lock, grants, token_uri)
         self.drafts = Drafts(self.state)
         self.snippets = Snippets(self.state)
@@ -44,6 +47,7 @@ class Mailbox(Truth, Access):
         self.state.on_record = self._notify
         self._clock = clock
         self._switches = switches
+        self._seed = 1  # of generated mail
 
     def __repr__(self) -> str:
         return f"Mailbox({self.address!r}, {self.state.table.live_messages} messages)"
@@ -80,10 +84,32 @@ class Mailbox(Truth, Access):
                 messages_per_thread=messages_per_thread,
                 number_of_set=state.sets.number,
             )
+            self._seed = seed
             source = GeneratedMail(state.table, len(state.table), plan.kinds, self.address, seed, mean_size_bytes)
             first = state.insert_run(plan.ids, plan.thread_ids, plan.dates, plan.label_sets, source)
             self.drafts.adopt(first)
             return [ids.to_hex(number) for number in plan.ids]
+
+    def receive(self, count: int, *, seed: int = 1, mean_size_bytes: int = 20_000) -> list[str]:
+        """`count` generated messages arrive now, with a history record each; returns their ids in the order of arrival.
+
+        About half of them answer messages that are there. Bodies are made on demand, as those of `generate`.
+        """
+        with self.lock:
+            state, rng = self.state, random.Random(seed)
+            answered = live_sample(state.table, count, rng)
+            kinds, label_sets = arriving(count, rng)
+            first = len(state.table)
+            # written by the correspondents that the mailbox has
+            source = GeneratedMail(state.table, first, kinds, self.address, self._seed, mean_size_bytes)
+            state.contents.put_run(first, source)
+            date_ms = int(self._clock() * 1000)
+            received = []
+            for number, labels in enumerate(label_sets):
+                joins = number < len(answered) and rng.random() < 0.5
+                thread_id = state.table.thread_id(answered[number]) if joins else None
+                received.append(self.arrive(state.insert(date_ms, labels, None, thread_id)))
+            return received
 
     def load(self, path: str | Path, *, labels: Iterable[str] = ("INBOX",), limit: int | None = None) -> list[str]:
         """Adds the mail of a folder, a tar archive, an mbox or a Takeout export; returns the ids in ascending order.

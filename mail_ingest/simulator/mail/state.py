@@ -47,11 +47,11 @@ class LabelMembers:
 class MailboxState:
     """Messages, labels and history of one mailbox."""
 
-    def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
+    def __init__(self, clock: Callable[[], float], rng: random.Random, sets: LabelSets) -> None:
         self.clock = clock
         self.rng = rng
         self.table = MessageTable()
-        self.sets = LabelSets()
+        self.sets = sets
         self.labels: dict[str, Label] = {label.id: label for label in SYSTEM_LABELS}
         self.contents = Contents()
         self.order = DateOrder(self.table, lambda slot: bool(self.table.alive[slot]))
@@ -81,21 +81,25 @@ class MailboxState:
 
     # steps
 
-    def insert(self, date_ms: int, label_ids: Iterable[str], raw: bytes, thread_id: int | None,
+    def insert(self, date_ms: int, label_ids: Iterable[str], raw: bytes | None, thread_id: int | None,
                arrival_ms: int | None = None) -> Change:  # fmt: skip
-        """Adds a message; its id carries the arrival time, which is the internal date unless told otherwise."""
+        """Adds a message; its id carries the arrival time, which is the internal date unless told otherwise.
+
+        Without bytes the message belongs to the run of a source that was put before.
+        """
         number = ids.message_number(date_ms if arrival_ms is None else arrival_ms, self.rng)
         while self.table.slot_of(number) is not None or self.table.thread_of(number) is not None:
             number += 1
         return self.insert_known(number, date_ms, label_ids, raw, thread_id)
 
-    def insert_known(self, number: int, date_ms: int, label_ids: Iterable[str], raw: bytes,
+    def insert_known(self, number: int, date_ms: int, label_ids: Iterable[str], raw: bytes | None,
                      thread_id: int | None) -> Change:  # fmt: skip
         """Adds a message whose id is given."""
         label_set = self.sets.number(label_ids)
         thread = None if thread_id is None or thread_id == number else self.table.open_thread(thread_id)
         slot = self.table.append(number, thread, date_ms, self.history.current, label_set)
-        self.contents.put(slot, raw)
+        if raw is not None:
+            self.contents.put(slot, raw)
         self.order.add(slot)
         for label_id in self.sets[label_set]:
             members = self.members_of(label_id)

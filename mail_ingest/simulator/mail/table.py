@@ -5,6 +5,7 @@ numbered the same way. Ids usually arrive in ascending order, so they are found 
 the few that do not (imports with old dates) go to a dictionary.
 """
 
+import random
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -149,3 +150,9 @@ class MessageTable:
         self.thread_last.append(-1)
         self.thread_sizes.append(0)
         return len(self.thread_ids) - 1
+
+
+def live_sample(table: MessageTable, count: int, rng: random.Random) -> list[int]:
+    """Slots of so many different live messages, or of all where there are fewer."""
+    live = list(table.live_slots())
+    return rng.sample(live, min(count, len(live)))

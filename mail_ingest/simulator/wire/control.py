@@ -13,7 +13,9 @@ from urllib.parse import unquote
 
 import orjson
 
+from mail_ingest.simulator.made.hour import pass_hour
 from mail_ingest.simulator.mail.mailbox import Mailbox
+from mail_ingest.simulator.wire.control_export import message_table
 from mail_ingest.simulator.wire.control_plans import Plans, box_of
 from mail_ingest.simulator.wire.control_verbs import VERBS, RefusedError, call_verb
 from mail_ingest.simulator.wire.exchange import Stream
@@ -24,6 +26,8 @@ HELP = {
     "GET /simulator/cpu": "CPU seconds and memory of this process",
     "GET /simulator/accounts": "addresses, tokens, message counts",
     "POST /simulator/accounts": '{"address": ...} adds an account',
+    "GET /simulator/messages": "the truth about all accounts, as CSV: address, id, thread, labels, date",
+    "POST /simulator/hour": '{"messages": 10, "label_changes": 5, "deletions": 1, "seed": 1}: every mailbox changes',
     "GET /simulator/accounts/ADDRESS/messages": "the truth: one JSON line per message",
     "GET /simulator/accounts/ADDRESS/deleted": "one JSON line per message deleted for good",
     "GET /simulator/accounts/ADDRESS/labels": "the truth about labels",
@@ -78,6 +82,11 @@ class Control:
                 return [self._account(box) for box in list(self._world.accounts.values())]
             case ["POST", "accounts"]:
                 return self._account(self._world.add_account(str(arguments_of(request)["address"])))
+            case ["GET", "messages"]:
+                return Stream(message_table(self._world), "text/csv")
+            case ["POST", "hour"]:
+                pass_hour(list(self._world.accounts.values()), **arguments_of(request))
+                return {}
             case ["GET", "accounts", address, *rest]:
                 return self._truth(box_of(self._world, address), rest)
             case ["POST", "accounts", address, verb]:
@@ -147,6 +156,7 @@ class Control:
                 "by_method": ledger.by_method(),
                 "by_status": {str(status): count for status, count in ledger.by_status().items()},
                 "units": ledger.units(),
+                "units_by_method": ledger.units_by_method(),
                 "units_by_account": {address: ledger.units(address) for address in self._world.accounts},
                 "sent_bytes": ledger.sent_bytes,
             }

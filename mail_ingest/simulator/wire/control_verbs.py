@@ -21,7 +21,7 @@ class RefusedError(Exception):
 VERBS = (
     "add", "answer_as", "authorized_user", "create_label", "delete", "delete_draft", "delete_label", "delete_many",
     "disable_mail", "draft_message_id", "empty_trash", "expire_history", "expire_token", "generate", "issue_token",
-    "load", "purge", "relabel", "relabel_many", "rename_label", "revoke", "save_draft", "send_draft", "trash",
+    "load", "purge", "receive", "relabel", "relabel_many", "rename_label", "revoke", "save_draft", "send_draft", "trash",
     "untrash",
 )  # fmt: skip
 """Verbs of `Mailbox` that can be called over HTTP, with their Python arguments in a JSON object."""
