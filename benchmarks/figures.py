@@ -37,7 +37,7 @@ def table(figures: Sequence[Figure]) -> str:
     rows = [("scenario", "figure", "measured", "bound", "")]
     for figure in figures:
         bound = f"{figure.sense} {_number(figure.bound)}" if figure.bound is not None else ""
-        verdict = {True: "pass", False: "FAIL", None: "info"}[figure.holds]
+        verdict = {True: "met", False: "MISSED", None: ""}[figure.holds]
         rows.append(
             (figure.scenario, figure.name, f"{_number(figure.value)} {figure.unit}".rstrip(), bound.strip(), verdict)
         )

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.changes import load_changes
-from benchmarks.local import home, run_worker
+from benchmarks.local import home, inherited, run_worker
 from benchmarks.mailboxes import account_id, account_sizes, generate
 from benchmarks.server import database, server, settings_of
 from mail_ingest.ingest.engine import Engine
@@ -229,7 +229,7 @@ def report(measured: Sequence[Measured]) -> str:
 
 def _full_build(dialect: str, variables: dict[str, str]) -> Measured:
     """In a process of its own, whose memory is the build's; that of a Postgres server is in none of ours."""
-    done = run_worker("build", {**_inherited(), **variables})
+    done = run_worker("build", {**inherited(), **variables})
     if dialect == "duckdb":
         _say(dialect, f"peak memory of the full build {(done['peak_bytes'] - done['imports_bytes']) / 1e6:.0f} MB")
     return Measured("full build", dialect, [done["wall_s"]])
@@ -289,10 +289,6 @@ def _reader(settings: Settings) -> Any:
     from mail_ingest.warehouse.postgres_reader import PostgresReader
 
     return PostgresReader(settings)
-
-
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("MAIL_INGEST_")}
 
 
 def _shown(seconds: float | None) -> str:

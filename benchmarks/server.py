@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import psycopg2
@@ -61,6 +63,40 @@ def database(server_url: str) -> Iterator[str]:
         _execute(server_url, f"drop database {name} with (force)")
 
 
+def database_bytes(url: str) -> int:
+    """What a database takes on disk."""
+    [(size,)] = _ask(url, "select pg_database_size(current_database())")
+    return int(size)
+
+
+def cpu_s(url: str) -> float | None:
+    """CPU seconds of the whole server, also of processes of its that have ended; None where it runs elsewhere."""
+    [(folder,)] = _ask(url, "show data_directory")
+    try:
+        postmaster = int((Path(folder) / "postmaster.pid").read_text().split()[0])
+    except OSError:
+        return None
+    try:
+        used = sum(_ticks(postmaster, 4))
+    except OSError:
+        return None
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile; the postmaster counts it then
+            if _stat(int(process.name))[1] == str(postmaster):
+                used += sum(_ticks(int(process.name), 2))
+    return used / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int, count: int) -> list[int]:
+    """User and system time of a process, then those of its children that have ended."""
+    return [int(field) for field in _stat(pid)[11 : 11 + count]]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process from its state on; the parent is the second."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def settings_of(connection: Connection, dialect: str) -> str:
     """The version and the settings that a database runs with, for people."""
     if dialect == "duckdb":
@@ -72,6 +108,12 @@ def settings_of(connection: Connection, dialect: str) -> str:
         values = [connection.execute(f"show {name}").fetchone()[0] for name in names]
         [version] = connection.execute("show server_version").fetchone()
     return ", ".join([str(version), *(f"{name} {value}" for name, value in zip(names, values, strict=True))])
+
+
+def _ask(url: str, query: str) -> list[tuple[Any, ...]]:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return list(cursor.fetchall())
 
 
 def _execute(url: str, statement: str) -> None:
