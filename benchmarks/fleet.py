@@ -12,7 +12,7 @@ quotas of 2026 are kept as one would keep limits that are never reached.
 A cycle is one run of Dagster's job `sync` for each shard, with the settings of `dagster.yaml`. Every run has a process of its
 own, from its first import to its end, because that is how Dagster's launcher starts runs and what an installation pays; the
 daemon and the code server, which run all the time, are not measured. On DuckDB one run follows the other, on Postgres
-`--workers` go side by side, and Dagster keeps its own records there too.
+`--workers` go side by side, and the control database and Dagster's own records are there too.
 
 CPU seconds, memory, events and bytes are those of these processes and of Dagster's storage, requests and units those that the
 server counted. At last all states and all new content are compared with what the server really holds.
@@ -122,8 +122,8 @@ def _fleet(dialect: str, sizes: Sizes, gmail: Gmail, postgres: str | None) -> It
         if dialect == "duckdb":
             yield Fleet(gmail, folder, sizes.shard_size, sizes.workers)
             return
-        with server(postgres) as url, database(url) as warehouse, database(url) as dagster:
-            yield Fleet(gmail, folder, sizes.shard_size, sizes.workers, warehouse, dagster)
+        with server(postgres) as url, database(url) as warehouse, database(url) as control, database(url) as dagster:
+            yield Fleet(gmail, folder, sizes.shard_size, sizes.workers, (warehouse, control, dagster))
 
 
 def _cycle(scenario: str, name: str, fleet: Fleet, sizes: Sizes) -> list[Figure]:

@@ -50,27 +50,27 @@ class Cycle:
 class Fleet:
     """The accounts of one local Gmail server, with the home, the warehouse and the Dagster instance that they are synced by.
 
-    `postgres` and `dagster_postgres` are the URLs of empty databases; without them everything lies under `folder`.
+    `databases` are the URLs of three empty ones, for the warehouse, the control database and Dagster's storage; without them
+    everything lies under `folder`.
     """
 
     def __init__(
-        self, gmail: Gmail, folder: Path, shard_size: int, workers: int, postgres: str = "", dagster_postgres: str = ""
+        self, gmail: Gmail, folder: Path, shard_size: int, workers: int, databases: tuple[str, str, str] | None = None
     ) -> None:
         self.gmail = gmail
         self.folder = folder
-        self.postgres = postgres
+        self.postgres, control, self._dagster_postgres = databases or ("", "", "")
         self.cycles = 0
         self._shard_size = shard_size
         self._workers = workers
         self._dagster_home = folder / "dagster"
-        self._dagster_postgres = dagster_postgres
         self._variables = {
             "MAIL_INGEST_HOME": str(folder / "home"),
             "MAIL_INGEST_GMAIL_URL": gmail.url,
             "MAIL_INGEST_QUOTA": _QUOTA,
             "MAIL_INGEST_SHARD_SIZE": str(shard_size),
             "DAGSTER_HOME": str(self._dagster_home),
-            **({"MAIL_INGEST_WAREHOUSE": postgres} if postgres else {}),
+            **({"MAIL_INGEST_WAREHOUSE": self.postgres, "MAIL_INGEST_CONTROL": control} if databases else {}),
         }
         self._write_dagster_yaml()
         with self._instance():
@@ -144,7 +144,7 @@ class Fleet:
         numbers = {address: number for number, address in enumerate(self.gmail.tokens)}
         tokens = {_token_variable(numbers[address]): self.gmail.tokens[address] for address in addresses}
         log = self.folder / f"run-{self.cycles}-{shard}.log"
-        env = {**inherited(), **self._variables, **tokens, "DAGSTER_POSTGRES_URL": self._dagster_postgres}
+        env = {**inherited(), **self._variables, **tokens}
         return run_worker("dagster_run", env, pinned=False, log=log, config=config)
 
     def _write_dagster_yaml(self) -> None:
@@ -152,7 +152,8 @@ class Fleet:
         written = yaml.safe_load((_ROOT / "dagster.yaml").read_text())
         written["concurrency"]["pools"]["default_limit"] = self._workers
         if self._dagster_postgres:
-            written["storage"] = {"postgres": {"postgres_url": self._dagster_postgres}}
+            url = self._dagster_postgres.replace("postgresql://", "postgresql+psycopg2://", 1)
+            written["storage"] = {"postgres": {"postgres_url": url}}
         self._dagster_home.mkdir(parents=True)
         (self._dagster_home / "dagster.yaml").write_text(yaml.safe_dump(written))
 

@@ -1,8 +1,9 @@
-"""The benchmark of readers runs as it stands, on a small warehouse, and every question gets the rows it should get."""
+"""The benchmarks of readers and of the fleet run as they stand, on small warehouses, and measure what they should."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import fleet, readers
 from benchmarks.readers import QUESTIONS, Sizes, measure, report, warehouse
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import load_settings
@@ -33,6 +35,83 @@ def test_every_question_of_the_readers_gets_its_rows(dialect: str, request: pyte
             assert rows == EXPECTED[name](landed, *parameters), f"{name} {parameters}"
     assert all(one.seconds for one in measured)
     assert all(one.name in report(measured) for one in measured)
+
+
+def test_the_benchmark_of_readers_prints_every_question_with_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    small = "--warehouse duckdb --messages 3000 --accounts 6 --rounds 3 --builds 1"
+
+    missed = readers.main(small.split())
+
+    lines = capsys.readouterr().out.splitlines()
+    verdicts = {line.split("  ")[0]: re.search(r"\b(met|MISSED)\b", line) for line in lines}
+    assert {question.name for question in QUESTIONS} <= verdicts.keys()
+    assert all(verdicts[question.name] for question in QUESTIONS)
+    assert {"full build", "build, nothing changed", "full scan of mail.messages"} <= verdicts.keys()
+    assert missed == any("MISSED" in line for line in lines)
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_a_small_fleet_has_no_drift_and_a_quiet_hour_costs_two_units(
+    dialect: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = "--mailboxes 60 --messages 20 --large 2 --large-messages 300 --shard-size 30 --workers 2"
+    where = ["--postgres", request.getfixturevalue("postgres")] if dialect == "postgres" else []
+
+    missed = fleet.main([*small.split(), "--warehouse", dialect, *where])
+
+    printed = Printed(capsys.readouterr().out)
+    for cycle in ("first states", "busy", "quiet"):
+        scenario = f"{dialect}, {cycle}"
+        assert printed.figures(scenario) >= FIGURES, scenario
+        assert printed.value(scenario, "mailboxes that were synced") == 60
+        assert printed.value(scenario, "runs of Dagster") == 2
+        # a process takes as many seconds for thirty mailboxes as for five hundred
+        assert printed.missed(scenario) <= {"CPU of the product", "CPU of the product, a mailbox"}
+    assert printed.value(f"{dialect}, first states", "units") > 60 * 4
+    assert 60 * 200 < printed.value(f"{dialect}, busy", "units") <= 60 * 215
+    assert printed.value(f"{dialect}, busy", "units, messages.get") == 60 * 10 * 20
+    assert printed.value(f"{dialect}, quiet", "units") == 60 * 2
+    assert printed.value(f"{dialect}, quiet", "units, the dearest mailbox") == 2
+    assert missed == printed.has_missed
+
+
+FIGURES = {
+    "CPU of the product",
+    "CPU of the product, a mailbox",
+    "CPU of the local Gmail server, left out above",
+    "wall-clock time",
+    "runs that failed",
+    "requests",
+    "requests that were refused",
+    "units",
+    "peak memory of a worker",
+    "Dagster's events",
+    "Dagster's storage",
+    "drift: states that differ from the mailboxes",
+    "new messages without their content",
+    "contents that nobody asked for",
+}
+
+
+class Printed:
+    """The table of a benchmark, as a person reads it."""
+
+    def __init__(self, text: str) -> None:
+        self._rows = {
+            (cells[0], cells[1]): cells[2:]
+            for cells in (re.split(r"\s{2,}", line) for line in text.splitlines())
+            if len(cells) > 2
+        }
+        self.has_missed = "MISSED" in text
+
+    def figures(self, scenario: str) -> set[str]:
+        return {name for of, name in self._rows if of == scenario}
+
+    def value(self, scenario: str, name: str) -> float:
+        return float(self._rows[scenario, name][0].split()[0].replace(",", ""))
+
+    def missed(self, scenario: str) -> set[str]:
+        return {name for (of, name), cells in self._rows.items() if of == scenario and cells[-1] == "MISSED"}
 
 
 class Landed:
