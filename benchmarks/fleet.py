@@ -59,13 +59,14 @@ class Sizes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; 1 where a bound is missed."""
+    usual = Sizes()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--mailboxes", type=int, default=Sizes.mailboxes)
-    parser.add_argument("--messages", type=int, default=Sizes.messages, help="in each mailbox at first")
-    parser.add_argument("--large", type=int, default=Sizes.large, help="so many of the mailboxes are large")
-    parser.add_argument("--large-messages", type=int, default=Sizes.large_messages, help="in each of these")
-    parser.add_argument("--shard-size", type=int, default=Sizes.shard_size, help="accounts of a shard")
-    parser.add_argument("--rounds", type=int, default=Sizes.rounds, help="busy and quiet hours after the first states")
+    parser.add_argument("--mailboxes", type=int, default=usual.mailboxes)
+    parser.add_argument("--messages", type=int, default=usual.messages, help="in each mailbox at first")
+    parser.add_argument("--large", type=int, default=usual.large, help="so many of the mailboxes are large")
+    parser.add_argument("--large-messages", type=int, default=usual.large_messages, help="in each of these")
+    parser.add_argument("--shard-size", type=int, default=usual.shard_size, help="accounts of a shard")
+    parser.add_argument("--rounds", type=int, default=usual.rounds, help="busy and quiet hours after the first states")
     parser.add_argument("--warehouse", choices=("duckdb", "postgres", "both"), default="both")
     parser.add_argument("--workers", type=int, default=4, help="runs side by side, on Postgres")
     parser.add_argument("--postgres", metavar="URL", help="a server on which databases may be made")

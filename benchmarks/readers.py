@@ -139,11 +139,12 @@ class Measured:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; 1 where a bound is missed."""
+    usual = Sizes()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readers", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--messages", type=int, default=Sizes.messages)
-    parser.add_argument("--accounts", type=int, default=Sizes.accounts)
-    parser.add_argument("--rounds", type=int, default=Sizes.rounds, help="times that each question is asked")
-    parser.add_argument("--builds", type=int, default=Sizes.builds, help="builds after changes, of each kind")
+    parser.add_argument("--messages", type=int, default=usual.messages)
+    parser.add_argument("--accounts", type=int, default=usual.accounts)
+    parser.add_argument("--rounds", type=int, default=usual.rounds, help="times that each question is asked")
+    parser.add_argument("--builds", type=int, default=usual.builds, help="builds after changes, of each kind")
     parser.add_argument("--warehouse", choices=("duckdb", "postgres", "both"), default="both")
     parser.add_argument("--postgres", metavar="URL", help="a server on which a database may be made")
     options = parser.parse_args(arguments)

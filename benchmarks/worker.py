@@ -73,12 +73,16 @@ def dagster_run(config: dict[str, Any]) -> dict[str, Any]:
             return {**_since(before), "run_id": result.run_id, "succeeded": result.success}
 
 
-@cache
 def sync_job() -> Any:
-    """The job, made once; Dagster asks for it by the name of this function."""
+    """The job; Dagster asks for it by the name of this function."""
+    return _definitions().resolve_job_def("sync")
+
+
+@cache
+def _definitions() -> Any:
     from mail_ingest.definitions import build_definitions
 
-    return build_definitions().resolve_job_def("sync")
+    return build_definitions()
 
 
 def floor(folder: str, archive: bool = False, codec: str = "fast", threads: int = 4) -> dict[str, Any]:

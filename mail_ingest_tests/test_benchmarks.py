@@ -38,7 +38,7 @@ def test_every_question_of_the_readers_gets_its_rows(dialect: str, request: pyte
 
 
 def test_the_benchmark_of_readers_prints_every_question_with_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    small = "--warehouse duckdb --messages 3000 --accounts 6 --rounds 3 --builds 1"
+    small = "--warehouse duckdb --messages 3000 --accounts 6 --rounds 3"
 
     missed = readers.main(small.split())
 

@@ -44,6 +44,11 @@ _KIND_WEIGHTS = {
     Kind.SPAM: 4,
     Kind.CHAT: 1,
 }
+_CATEGORIES = {
+    Kind.PERSONAL: ("CATEGORY_PERSONAL",),
+    Kind.BULK: ("CATEGORY_PROMOTIONS", "CATEGORY_UPDATES", "CATEGORY_SOCIAL"),
+    Kind.LIST: ("CATEGORY_FORUMS", "CATEGORY_UPDATES"),
+}
 _COMBINATIONS = 3_000
 _RECENT_THREADS = 256
 
@@ -59,12 +64,8 @@ def _system_labels(kind: Kind, rng: random.Random) -> set[str]:
     if kind is Kind.SPAM:
         return {"SPAM"} | ({"UNREAD"} if rng.random() < 0.9 else set())
     labels: set[str] = set()
-    categories = {
-        Kind.BULK: ("CATEGORY_PROMOTIONS", "CATEGORY_UPDATES", "CATEGORY_SOCIAL"),
-        Kind.LIST: ("CATEGORY_FORUMS", "CATEGORY_UPDATES"),
-    }.get(kind, ("CATEGORY_PERSONAL",))
     if rng.random() < 0.85:
-        labels.add(rng.choice(categories))
+        labels.add(rng.choice(_CATEGORIES[kind]))
     if rng.random() < 0.03:
         labels.add("TRASH")
     elif rng.random() < 0.6:

@@ -39,7 +39,9 @@ class DateOrder:
         """Takes in slots that were never members; one sort instead of an insertion each."""
         fresh = array("I", new)
         self.count += len(fresh)
-        self._slots = array("I", sorted([*self._slots, *fresh], key=self._table.date_key))
+        # by date, then by id: two stable sorts by what arrays hold, without a call for every slot
+        by_id = sorted([*self._slots, *fresh], key=self._table.ids.__getitem__)
+        self._slots = array("I", sorted(by_id, key=self._table.dates.__getitem__))
 
     def leave(self) -> None:
         """One member has left (`is_member` is already false for it)."""

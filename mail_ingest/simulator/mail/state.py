@@ -116,14 +116,19 @@ class MailboxState:
         self.contents.put_run(first, source)
         slots = range(first, first + len(numbers))
         self.order.add_many(slots)
-        by_label: dict[str, list[int]] = {}
+        by_set: dict[int, list[int]] = {}
         for slot, label_set in zip(slots, label_sets, strict=True):
-            for label_id in self.sets[label_set]:
-                by_label.setdefault(label_id, []).append(slot)
+            by_set.setdefault(label_set, []).append(slot)
+        by_label: dict[str, list[int]] = {}
+        for label_set, alike in by_set.items():
+            labels = self.sets[label_set]
+            for label_id in labels:
+                by_label.setdefault(label_id, []).extend(alike)
+                if "UNREAD" in labels:
+                    self.members_of(label_id).unread += len(alike)
         for label_id, labelled in by_label.items():
             members = self.members_of(label_id)
             members.order.add_many(labelled)
-            members.unread += sum(map(self.is_unread, labelled))
             members.changed()
         self.history.expire(self.history.current)
         return first
