@@ -151,6 +151,7 @@ def _costs(scenario: str, name: str, cycle: Cycle, sizes: Sizes) -> list[Figure]
     figures = [
         _bounded(scenario, "CPU of the product", cycle.cpu_s, "s", cpu_ms and cpu_ms * sizes.mailboxes / 1000),
         _bounded(scenario, "CPU of the product, a mailbox", cycle.cpu_s / sizes.mailboxes * 1000, "ms", cpu_ms),
+        Figure(scenario, "of that, imports and definitions of all processes", cycle.starts_cpu_s, "s"),
         Figure(scenario, "CPU of the local Gmail server, left out above", cycle.gmail_cpu_s, "s"),
         Figure(scenario, "wall-clock time", cycle.wall_s, "s"),
         Figure(scenario, "runs of Dagster", cycle.runs),
@@ -167,7 +168,7 @@ def _costs(scenario: str, name: str, cycle: Cycle, sizes: Sizes) -> list[Figure]
         Figure(scenario, "the warehouse's size after it", cycle.warehouse_bytes / MEGABYTE, "MB"),
     ]
     if cycle.postgres_cpu_s is not None:
-        figures.insert(2, Figure(scenario, "CPU of Postgres, left out above", cycle.postgres_cpu_s, "s"))
+        figures.insert(3, Figure(scenario, "CPU of Postgres, left out above", cycle.postgres_cpu_s, "s"))
     return figures
 
 

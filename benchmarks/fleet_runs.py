@@ -34,6 +34,7 @@ class Cycle:
     mailboxes_synced: int
     wall_s: float
     cpu_s: float
+    starts_cpu_s: float
     gmail_cpu_s: float
     postgres_cpu_s: float | None
     peak_bytes: int
@@ -126,6 +127,7 @@ class Fleet:
             mailboxes_synced=sum(_was_synced(account, started_at) for account in self.accounts()),
             wall_s=wall_s,
             cpu_s=sum(run["process_cpu_s"] for run in done),
+            starts_cpu_s=sum(run["imports_cpu_s"] for run in done),
             gmail_cpu_s=self.gmail.cpu_s() - gmail_cpu_s,
             postgres_cpu_s=None if after_cpu_s is None or postgres_cpu_s is None else after_cpu_s - postgres_cpu_s,
             peak_bytes=max(run["peak_bytes"] for run in done),

@@ -66,7 +66,8 @@ def dagster_run(config: dict[str, Any]) -> dict[str, Any]:
 
     from benchmarks.worker import sync_job
 
-    before = _before()
+    _definitions()
+    before = _before()  # what the process has used until here is its start
     with dg.DagsterInstance.get() as instance:
         run_config = {"ops": {"sync_accounts": {"config": config}}}
         with dg.execute_job(dg.reconstructable(sync_job), instance=instance, run_config=run_config) as result:

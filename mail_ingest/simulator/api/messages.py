@@ -21,7 +21,10 @@ def list_messages(ctx: Context) -> Json:
     slots = _inverted(page.slots) if ctx.switches.list_inversions else page.slots
     answer: Json = {}
     if slots:
-        answer["messages"] = [short(ctx, slot) for slot in slots]
+        table, to_hex = ctx.state.table, ids.to_hex
+        answer["messages"] = [
+            {"id": to_hex(table.ids[slot]), "threadId": to_hex(table.thread_id(slot))} for slot in slots
+        ]
     if page.next is not None:
         answer["nextPageToken"] = ctx.tokens.next_page(query_key, page.next)
     answer["resultSizeEstimate"] = page.estimate

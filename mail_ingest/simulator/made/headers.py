@@ -4,7 +4,7 @@ import random
 from base64 import b64encode
 from email.header import Header
 from email.utils import formataddr
-from functools import lru_cache
+from functools import cache, lru_cache
 from time import gmtime
 
 from mail_ingest.simulator.made import vocabulary
@@ -49,8 +49,14 @@ def correspondents(address: str, seed: int) -> People:
 
 def _person(rng: random.Random) -> str:
     given, family = rng.choice(vocabulary.GIVEN_NAMES), rng.choice(vocabulary.FAMILY_NAMES)
+    return _address(given, family, rng.choice(vocabulary.DOMAINS))
+
+
+@cache
+def _address(given: str, family: str, domain: str) -> str:
+    """Ten thousand mailboxes have the same few thousand correspondents."""
     local = f"{given}.{family}".encode("ascii", "ignore").decode().lower()
-    return formataddr((f"{given} {family}", f"{local}@{rng.choice(vocabulary.DOMAINS)}"))
+    return formataddr((f"{given} {family}", f"{local}@{domain}"))
 
 
 def _bulk_sender(rng: random.Random) -> str:

@@ -48,7 +48,9 @@ class Listing:
             default=state.order,
         )
         if query is None:
-            yield from filter(self._is_visible, order.newest_first(below))
+            walk = order.newest_first(below)
+            # the members of one label, or everything there is, need no second look
+            yield from filter(self._is_visible, walk) if self._hidden or len(required) > 1 else walk
             return
         if query.before_s is not None:
             bound = (int(query.before_s) * 1000 + 1000, 0)
