@@ -59,8 +59,8 @@ class Sizes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; 1 where a bound is missed."""
-    usual = Sizes()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=(__doc__ or "").split("\n\n")[0])
+    usual = Sizes()
     parser.add_argument("--mailboxes", type=int, default=usual.mailboxes)
     parser.add_argument("--messages", type=int, default=usual.messages, help="in each mailbox at first")
     parser.add_argument("--large", type=int, default=usual.large, help="so many of the mailboxes are large")

@@ -139,8 +139,8 @@ class Measured:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; 1 where a bound is missed."""
-    usual = Sizes()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readers", description=(__doc__ or "").split("\n\n")[0])
+    usual = Sizes()
     parser.add_argument("--messages", type=int, default=usual.messages)
     parser.add_argument("--accounts", type=int, default=usual.accounts)
     parser.add_argument("--rounds", type=int, default=usual.rounds, help="times that each question is asked")
