@@ -20,20 +20,20 @@ def test_a_small_mailbox_takes_a_hundred_kilobytes_and_ten_milliseconds() -> Non
     gmail = Simulator(quota="off")
     gmail.add_account("first@example.com").generate(500)  # makes what all mailboxes share
     began = time.process_time()
-    for number in range(20):
+    for number in range(10):
         gmail.add_account(f"user{number}@example.com").generate(500, seed=number)
-    each_s = (time.process_time() - began) / 20
+    each_s = (time.process_time() - began) / 10
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        boxes = [gmail.add_account(f"more{number}@example.com") for number in range(20)]
+        boxes = [gmail.add_account(f"more{number}@example.com") for number in range(5)]
         for number, box in enumerate(boxes):
             box.generate(500, seed=100 + number)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert (after - before) / 20 < 100_000
+    assert (after - before) / 5 < 100_000
     assert each_s < 0.05  # with room for a busy machine
 
 
