@@ -16,7 +16,10 @@ from benchmarks.fleet_runs import Fleet
 
 _SAMPLED = 100
 _SEED = 7
-_STATES = "select account_id, message_id, thread_id, cast(label_ids as varchar) as label_ids from {}gmail.message_states where not is_deleted"
+_STATES = (
+    "select account_id, message_id, thread_id, cast(label_ids as varchar) as label_ids from {}gmail.message_states "
+    "where not is_deleted"
+)
 _CONTENTS = "select account_id, message_id, internal_date, sha256 from {}gmail.messages"
 
 
@@ -48,7 +51,10 @@ def compare(fleet: Fleet) -> Found:
             states=_count(connection, _DIFFERING_STATES) + _count(connection, _DOUBLE_STATES),
             missing=_count(connection, _MISSING_CONTENTS, since),
             surplus=_count(connection, "select count(*) from contents where internal_date < ?", since),
-            sampled=min(_SAMPLED, _count(connection, "select count(*) from contents semi join truth using (account_id, message_id)")),
+            sampled=min(
+                _SAMPLED,
+                _count(connection, "select count(*) from contents semi join truth using (account_id, message_id)"),
+            ),
             differing=_differing(connection, fleet),
         )
     truth.unlink()
@@ -67,7 +73,9 @@ from truth full join normal on truth.account_id = normal.account_id and truth.me
 where truth.thread_id is distinct from normal.thread_id or truth.label_ids is distinct from normal.label_ids
 """
 _DOUBLE_STATES = "select count(*) - count(distinct (account_id, message_id)) from states"
-_MISSING_CONTENTS = "select count(*) from truth anti join contents using (account_id, message_id) where internal_date >= ?"
+_MISSING_CONTENTS = (
+    "select count(*) from truth anti join contents using (account_id, message_id) where internal_date >= ?"
+)
 
 
 @contextmanager

@@ -45,7 +45,8 @@ def run(
 
     Every account gets `messages` generated messages (the first with `seed`, the next with `seed + 1`, ...) and the
     mail of every `load` path; say `messages=0` for that mail alone. `mailboxes` adds accounts user0001@example.com and
-    on, of which `large`, evenly among them, get `large_messages` instead. When the server is up, its address, accounts and tokens are written with `out`, as text or as one line of JSON.
+    on, of which `large`, evenly among them, get `large_messages` instead. When the server is up, its address, accounts
+    and tokens are written with `out`, as text or as one line of JSON.
     Port 0 takes a free port.
     """
     gmail = Simulator(

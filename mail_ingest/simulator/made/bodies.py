@@ -40,7 +40,17 @@ _HTML_FOOT = b"</body></html>\r\n"
 class GeneratedMail:
     """Bytes for the messages of one generated run. Small: a fleet of mailboxes has tens of thousands of runs."""
 
-    __slots__ = ("_address", "_file_sizes", "_first_slot", "_has_files", "_key", "_kinds", "_seed", "_table", "_text_sizes")
+    __slots__ = (
+        "_address",
+        "_file_sizes",
+        "_first_slot",
+        "_has_files",
+        "_key",
+        "_kinds",
+        "_seed",
+        "_table",
+        "_text_sizes",
+    )
 
     def __init__(self, table: MessageTable, first_slot: int, kinds: bytes, address: str, seed: int,
                  mean_size_bytes: int) -> None:  # fmt: skip
