@@ -6,16 +6,24 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import fleet, readers
+from benchmarks.fleet_runs import Fleet
+from benchmarks.fleet_truth import Found, compare
+from benchmarks.local import Gmail
 from benchmarks.readers import QUESTIONS, Sizes, measure, report, warehouse
+from mail_ingest.ingest import SyncOptions
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import load_settings
+from mail_ingest.simulator import Simulator
+from mail_ingest_tests.postgres import fresh_database
 
 MAILBOXES = 24
 SIZES = Sizes(messages=4_000, accounts=8, rounds=6, builds=1, changes=100)
@@ -76,6 +84,49 @@ def test_a_small_fleet_has_no_drift_and_a_quiet_hour_costs_two_units(
     assert printed.value(f"{dialect}, quiet", "units") == MAILBOXES * 2
     assert printed.value(f"{dialect}, quiet", "units, the dearest mailbox") == 2
     assert missed == printed.has_missed
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_the_comparison_of_a_fleet_finds_each_difference(
+    dialect: str,
+    gmail: Simulator,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ada, bob = (gmail.add_account(f"{name}@example.com") for name in ("ada", "bob"))
+    old = ada.generate(30, end="2026-01-01")
+    gmail.pass_hour(messages=3, label_changes=2)
+    for number, box in enumerate((ada, bob)):
+        monkeypatch.setenv(f"FLEET_TOKEN_{number}", box.token)
+    announced = {"url": gmail.url, "accounts": [{"address": box.address, "token": box.token} for box in (ada, bob)]}
+    with ExitStack() as stack:
+        databases = None
+        if dialect == "postgres":
+            url = request.getfixturevalue("postgres")
+            warehouse, control, dagster = (stack.enter_context(fresh_database(url)) for _ in range(3))
+            databases = (warehouse, control, dagster)
+        synced = Fleet(Gmail(announced), tmp_path, 1, 1, databases)
+        synced.register()
+        engine = stack.enter_context(closing(Engine(synced.settings)))
+        assert [run.error for run in engine.sync(engine.accounts(), SyncOptions())] == ["", ""]
+
+        assert compare(synced) == Found(states=0, missing=0, surplus=0, sampled=6, differing=0)
+
+        alive = [message_id for message_id in old if message_id in ada.messages()]
+        ada.relabel(alive[0], add=["Label_1"], remove=["INBOX"])
+        assert compare(synced).states == 1
+        ada.delete(alive[1])
+        assert compare(synced).states == 2
+        bob.receive(1)
+        assert compare(synced) == Found(states=3, missing=1, surplus=0, sampled=6, differing=0)
+        with engine.warehouse.open() as connection:
+            connection.execute("update gmail.messages set sha256 = 'other' where account_id = 'ada@example.com'")
+            connection.execute(
+                "update gmail.messages set internal_date = timestamp '2020-01-01 00:00:00' "
+                "where message_id = (select max(message_id) from gmail.messages)"
+            )
+        assert compare(synced) == Found(states=3, missing=1, surplus=1, sampled=6, differing=3)
 
 
 FIGURES = {
