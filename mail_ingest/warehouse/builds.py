@@ -27,7 +27,7 @@ from mail_ingest.warehouse.configuration import Configuration, configuration_dig
 from mail_ingest.warehouse.connection import Connection
 from mail_ingest.warehouse.handing import Snapshots, readings, restricted
 from mail_ingest.warehouse.loads import compare_loads, remember_loads
-from mail_ingest.warehouse.marts import Relation, comment
+from mail_ingest.warehouse.marts import Relation, comment, kinds_of_relations
 from mail_ingest.warehouse.memory import with_enough_memory
 
 logger = logging.getLogger(__name__)
@@ -123,9 +123,13 @@ class _Run:
         if self._dialect == "postgres":
             # one build at a time; freed with the transaction, however it ends
             execute("lock table mail_build.relations in exclusive mode")
+        there = kinds_of_relations(self._connection)
         for relation in self._tables:
             execute(f"create schema if not exists {relation.schema}")
-            if not self._exists(relation):
+            if there.get(relation.name) == "VIEW":
+                # from before there was a table
+                execute(f"drop view if exists {relation.name} cascade")
+            if there.get(relation.name) != "BASE TABLE":
                 # made when those that it reads are what they should be
                 self._missing.add(relation.name)
                 execute(f"delete from {SCHEMA}.relations where name = ?", [relation.name])
@@ -165,7 +169,7 @@ class _Run:
 
     def _build_in_full(self, relation: Relation, digest: str) -> None:
         logger.debug("building %s in full", relation.name)
-        if self._has_the_columns(relation):
+        if relation.name not in self._missing and self._has_the_columns(relation):
             # readers of Postgres go on reading the old rows meanwhile, and views of people's own stay
             self._connection.execute(f"delete from {relation.name}")
         else:
@@ -186,16 +190,6 @@ class _Run:
         self._connection.execute("delete from mail_build.relations where name = ?", [relation.name])
         self._connection.execute("insert into mail_build.relations values (?, ?)", [relation.name, digest])
         self._full.append(relation.name)
-
-    def _exists(self, relation: Relation) -> bool:
-        """Whether the table is there. A view of the same name, from before there was a table, is dropped."""
-        kind = self._one(
-            "select table_type from information_schema.tables where table_schema = ? and table_name = ?",
-            [relation.schema, relation.short_name],
-        )
-        if kind == "VIEW":
-            self._connection.execute(f"drop view {relation.name} cascade")
-        return kind == "BASE TABLE"
 
     def _create(self, relation: Relation) -> None:
         """Makes the table, empty. DuckDB gets no indexes: its scans pass over row groups that cannot hold what is asked for,

@@ -116,6 +116,15 @@ def load_relations() -> tuple[Relation, ...]:
     return tuple(relations[name] for name in order if name in relations)
 
 
+def kinds_of_relations(connection: Connection) -> dict[str, str]:
+    """`VIEW` or `BASE TABLE` by name, of all relations that are there: one query, which takes as long as one for each would."""
+    rows = connection.execute(
+        "select table_schema, table_name, table_type from information_schema.tables "
+        "where table_schema not in ('information_schema', 'pg_catalog')"
+    ).fetchall()
+    return {f"{schema}.{name}": kind for schema, name, kind in rows}
+
+
 def create_views(connection: Connection, relations: Iterable[Relation], dialect: Dialect) -> None:
     """Creates or replaces the relations as views, in the order given, with their comments."""
     is_restricted = row_security.is_made(connection, dialect)
@@ -130,9 +139,10 @@ def create_views(connection: Connection, relations: Iterable[Relation], dialect:
 
 def comment(connection: Connection, relation: Relation, kind: str) -> None:
     """Comments a relation, a `table` or a `view`, and its columns."""
-    connection.execute(f"comment on {kind} {relation.name} is {quote(relation.description)}")
+    comments = [f"comment on {kind} {relation.name} is {quote(relation.description)}"]
     for column, description in relation.columns.items():
-        connection.execute(f"comment on column {relation.name}.{column} is {quote(description)}")
+        comments.append(f"comment on column {relation.name}.{column} is {quote(description)}")
+    connection.execute("; ".join(comments))
 
 
 def sql_paths(layer: str) -> list[Path]:

@@ -15,7 +15,7 @@ from mail_ingest.warehouse import row_security
 from mail_ingest.warehouse.builds import AnalystTables
 from mail_ingest.warehouse.configuration import write_configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
-from mail_ingest.warehouse.marts import create_views, quote
+from mail_ingest.warehouse.marts import create_views, kinds_of_relations, quote
 from mail_ingest.warehouse.memory import with_enough_memory
 
 _SQL_TYPES = {
@@ -87,14 +87,18 @@ def _prepare(
     connection.execute("begin")
     try:
         connection.execute(f"create schema if not exists {dataset}")
+        there = kinds_of_relations(connection)
         for table in tables:
-            _create_table(connection, dialect, dataset, table)
+            _create_table(connection, dialect, dataset, table, is_new=f"{dataset}.{table.name}" not in there)
         write_configuration(connection, analyst_tables.configuration, dialect)
         if row_security.is_wanted(connection, dialect):
             row_security.make_grants(connection)
         views = [relation for relation in analyst_tables.relations if not relation.is_table]
         for view in reversed(views):
-            _drop(connection, view.schema, view.short_name)
+            # neither database replaces a view by one with other columns, or a table by a view
+            if view.name in there:
+                kind = "view" if there[view.name] == "VIEW" else "table"
+                connection.execute(f"drop {kind} if exists {view.name} cascade")
         # tables read staging views and other tables, and the views of the marts read all of them
         create_views(connection, [view for view in views if view.schema != "mail"], dialect)
         analyst_tables.build_within(connection)
@@ -109,32 +113,28 @@ def _prepare(
         raise
 
 
-def _drop(connection: Connection, schema: str, name: str) -> None:
-    """Drops a relation, view or table as it may be: neither database replaces a view by one with other columns."""
-    row = connection.execute(
-        "select table_type from information_schema.tables where table_schema = ? and table_name = ?", [schema, name]
-    ).fetchone()
-    if row is not None:
-        connection.execute(f"drop {'view' if row[0] == 'VIEW' else 'table'} {schema}.{name} cascade")
-
-
-def _create_table(connection: Connection, dialect: Dialect, dataset: str, table: LandingTable) -> None:
+def _create_table(
+    connection: Connection, dialect: Dialect, dataset: str, table: LandingTable, *, is_new: bool
+) -> None:
     name = f"{dataset}.{table.name}"
     types = _TYPES[dialect]
     columns = ", ".join(
         f"{column.name} {types[column.kind]}{' not null' if column.name in table.key else ''}"
         for column in table.columns
     )
-    connection.execute(f"create table if not exists {name} ({columns}, _dlt_load_id varchar)")
-    for column in table.columns:
-        connection.execute(f"alter table {name} add column if not exists {column.name} {types[column.kind]}")
+    if is_new:
+        connection.execute(f"create table if not exists {name} ({columns}, _dlt_load_id varchar)")
+    else:
+        for column in table.columns:
+            connection.execute(f"alter table {name} add column if not exists {column.name} {types[column.kind]}")
     if dialect == "postgres":
         # dlt makes none, and a merge would read the whole table for every package
         connection.execute(f"create unique index if not exists {table.name}_key on {name} ({', '.join(table.key)})")
-    connection.execute(f"comment on table {name} is {quote(table.description)}")
+    comments = [f"comment on table {name} is {quote(table.description)}"]
     for column in table.columns:
-        connection.execute(f"comment on column {name}.{column.name} is {quote(column.description)}")
-    connection.execute(f"comment on column {name}._dlt_load_id is 'Load package that wrote the row.'")
+        comments.append(f"comment on column {name}.{column.name} is {quote(column.description)}")
+    comments.append(f"comment on column {name}._dlt_load_id is 'Load package that wrote the row.'")
+    connection.execute("; ".join(comments))
 
 
 def _digest(
