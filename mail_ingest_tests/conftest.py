@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +15,26 @@ from mail_ingest.ingest import Engine
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.forking import Forks
-from mail_ingest_tests.postgres import embedded_server, fresh_database
+from mail_ingest_tests.postgres import copied_database, embedded_server, fresh_database
+from mail_ingest_tests.prepared import Prepared, fill
 
 ADDRESS = "ada@example.com"
 
 # how long an example takes says more about the machine than about the code
 hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Half as many again as there are processors: many tests wait, for other processes or for a clock."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    return math.ceil(1.5 * (os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts tests marked with `early` first, so that none of them is left to run alone in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)
 
 
 @pytest.fixture
@@ -43,16 +57,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A warehouse that does not exist yet (a DuckDB file), or an empty database."""
+    """A warehouse that does not exist yet (a DuckDB file), or a database that no deployment has used."""
     if getattr(request, "param", "duckdb") == "duckdb":
         return f"duckdb:///{tmp_path / 'home' / 'warehouse.duckdb'}"
-    return str(request.getfixturevalue("database"))
+    is_empty = request.node.get_closest_marker("first_use") is not None
+    return str(request.getfixturevalue("database" if is_empty else "prepared_database"))
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Empty warehouses and control databases, to be copied."""
+    return Prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(autouse=True)
+def _begin_as_copies(request: pytest.FixtureRequest, prepared: Prepared) -> Iterator[None]:
+    """What a test opens first is a copy, but for tests of just that."""
+    if request.node.get_closest_marker("first_use") is not None:
+        yield
+        return
+    with prepared.used():
+        yield
+
+
+@pytest.fixture(scope="session")
+def forks(prepared: Prepared) -> Iterator[Forks]:
     """What runs commands without importing everything anew."""
-    forks = Forks()
+    forks = Forks(prepared)
     yield forks
     forks.close()
 
@@ -72,6 +103,21 @@ def postgres() -> Iterator[str]:
 def database(postgres: str) -> Iterator[str]:
     """The URL of an empty database, dropped afterwards."""
     with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _original_warehouse(postgres: str) -> Iterator[str]:
+    """A database with the tables and views of a warehouse."""
+    with fresh_database(postgres) as url:
+        fill(url)
+        yield url
+
+
+@pytest.fixture
+def prepared_database(_original_warehouse: str) -> Iterator[str]:
+    """The URL of a copy of it, dropped afterwards."""
+    with copied_database(_original_warehouse) as url:
         yield url
 
 

@@ -3,7 +3,8 @@
     `Forks.run(arguments)` -> a line of JSON -> the parent of all forks -> a process with its own arguments, variables, folder
     and standard streams -> its exit code
 
-What a program does from its first line on is the same as in a process of its own; what importing it does is not.
+What a program does from its first line on is the same as in a process of its own; what importing it does is not. Warehouses
+and control databases that it makes begin as copies, see `prepared`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
+
+from mail_ingest_tests.prepared import Prepared
 
 ROOT = Path(__file__).parents[1]
 #: The command line.
@@ -45,7 +48,8 @@ _IMPORTED = (
 class Forks:
     """Runs Python programs given as text. One at a time; `close` ends the parent of all forks."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
         self._parent: subprocess.Popen[str] | None = None
 
     def run(
@@ -58,10 +62,11 @@ class Forks:
         stdin: str = "",
     ) -> subprocess.CompletedProcess[str]:
         """What `subprocess.run([python, "-c", program, *arguments], capture_output=True, text=True)` gives."""
+        copied = str(self._prepared.made().folder)
         with tempfile.TemporaryDirectory(prefix="mi-fork-") as folder:
             streams = [Path(folder) / name for name in ("in", "out", "err")]
             streams[0].write_text(stdin)
-            asked = [program, [*arguments], dict(env), str(cwd), [str(stream) for stream in streams]]
+            asked = [program, [*arguments], dict(env), str(cwd), [str(stream) for stream in streams], copied]
             code = int(self._ask(json.dumps(asked)))
             out, err = (stream.read_text(errors="replace") for stream in streams[1:])
         return subprocess.CompletedProcess([*arguments], code, out, err)
@@ -102,7 +107,9 @@ def _serve() -> None:
         sys.stdout.flush()
 
 
-def _become(program: str, arguments: list[str], env: dict[str, str], cwd: str, streams: list[str]) -> NoReturn:
+def _become(
+    program: str, arguments: list[str], env: dict[str, str], cwd: str, streams: list[str], copied: str
+) -> NoReturn:
     for number, path in enumerate(streams):
         opened = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, number)
@@ -114,6 +121,8 @@ def _become(program: str, arguments: list[str], env: dict[str, str], cwd: str, s
     sys.argv = ["mail-ingest", *arguments]
     sys.modules["__main__"] = ModuleType("__main__")
     code: object = 0
+    copies = Prepared(Path(copied)).used()
+    copies.__enter__()
     try:
         exec(compile(program, "<program>", "exec"), {"__name__": "__main__", "__spec__": None})
     except SystemExit as ended:

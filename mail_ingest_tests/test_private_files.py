@@ -21,6 +21,8 @@ from mail_ingest.warehouse.archive import LARGEST_MESSAGE, DamagedPackError, Raw
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.truth import sync
 
+pytestmark = pytest.mark.first_use
+
 ROOT = Path(__file__).parent.parent
 
 

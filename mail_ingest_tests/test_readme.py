@@ -56,6 +56,7 @@ def test_the_commands_for_a_real_account_work_as_written(
 
 
 @pytest.mark.warehouses("postgres")
+@pytest.mark.first_use
 def test_they_work_on_postgres_with_the_roles_as_written(
     forks: Forks,
     gmail: Simulator,

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from mail_ingest.accounts import Registry
+from mail_ingest.accounts.database import open_database
 from mail_ingest.settings import Settings, load_settings
+from mail_ingest_tests.postgres import copied_database, fresh_database
 
 
 class Calendar:
@@ -49,3 +51,21 @@ def open_registry(calendar: Calendar) -> Iterator[Callable[[Settings], Registry]
 @pytest.fixture
 def registry(settings: Settings, open_registry: Callable[[Settings], Registry]) -> Registry:
     return open_registry(settings)
+
+
+@pytest.fixture(scope="session")
+def _original_control(postgres: str) -> Iterator[str]:
+    """A control database that no deployment has used."""
+    with fresh_database(postgres) as url:
+        open_database(url).dispose()
+        yield url
+
+
+@pytest.fixture
+def control_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a copy of it, dropped afterwards; of an empty database for tests marked `first_use`."""
+    if request.node.get_closest_marker("first_use") is not None:
+        yield str(request.getfixturevalue("database"))
+        return
+    with copied_database(request.getfixturevalue("_original_control")) as url:
+        yield url

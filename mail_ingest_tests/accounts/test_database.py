@@ -17,6 +17,8 @@ from mail_ingest.accounts.tables import metadata
 from mail_ingest.errors import ConfigError
 from mail_ingest.shared_files import pieces
 
+pytestmark = pytest.mark.first_use
+
 MIGRATIONS = Path(mail_ingest.accounts.__file__).parent / "migrations"
 
 

@@ -19,7 +19,7 @@ JANE = "jane@example.com"
 def open_registry(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Registry]:
     control = {}
     if request.param == "postgres":
-        control = {"MAIL_INGEST_CONTROL": str(request.getfixturevalue("database"))}
+        control = {"MAIL_INGEST_CONTROL": str(request.getfixturevalue("control_database"))}
 
     def build(**variables: str) -> Registry:
         return Registry(load_settings({"MAIL_INGEST_HOME": str(tmp_path / "home"), **control, **variables}))

@@ -22,7 +22,7 @@ Open = Callable[[Settings], Registry]
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    return dataclasses.replace(settings, control=request.getfixturevalue("database"))
+    return dataclasses.replace(settings, control=request.getfixturevalue("control_database"))
 
 
 def test_every_process_hashes_under_the_same_key(settings: Settings, open_registry: Open) -> None:

@@ -26,6 +26,8 @@ from mail_ingest.accounts.tables import metadata
 from mail_ingest.errors import ConfigError
 from mail_ingest.settings import load_settings
 
+pytestmark = pytest.mark.first_use
+
 MIGRATIONS = Path(mail_ingest.accounts.__file__).parent / "migrations"
 KEY = new_key()
 THEN = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)

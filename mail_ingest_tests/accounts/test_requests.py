@@ -29,7 +29,7 @@ ADA, BOB = "ada@example.com", "bob@example.com"
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     variables = {"MAIL_INGEST_HOME": str(tmp_path / "home")}
     if request.param == "postgres":
-        variables["MAIL_INGEST_CONTROL"] = str(request.getfixturevalue("database"))
+        variables["MAIL_INGEST_CONTROL"] = str(request.getfixturevalue("control_database"))
     return load_settings(variables)
 
 

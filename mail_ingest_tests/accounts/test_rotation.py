@@ -30,7 +30,7 @@ Open = Callable[[Settings], Registry]
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    return dataclasses.replace(settings, control=request.getfixturevalue("database"))
+    return dataclasses.replace(settings, control=request.getfixturevalue("control_database"))
 
 
 def key_file(settings: Settings) -> list[str]:

@@ -54,7 +54,7 @@ class TokenServer:
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    return dataclasses.replace(settings, control=request.getfixturevalue("database"))
+    return dataclasses.replace(settings, control=request.getfixturevalue("control_database"))
 
 
 @pytest.fixture

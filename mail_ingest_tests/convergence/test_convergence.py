@@ -20,6 +20,8 @@ from mail_ingest_tests.convergence.steps import Conditions, Round
 from mail_ingest_tests.convergence.strategies import conditions, histories
 from mail_ingest_tests.postgres import fresh_database
 
+pytestmark = pytest.mark.first_use
+
 Record = Callable[[str, object], None]
 NewWarehouse = Callable[[Path], AbstractContextManager[str]]
 

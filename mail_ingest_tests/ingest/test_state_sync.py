@@ -15,6 +15,7 @@ on_both = pytest.mark.warehouses("duckdb", "postgres")
 
 
 @on_both
+@pytest.mark.first_use
 def test_first_sync_sweeps_every_message_and_label(engine: Engine, box: Mailbox) -> None:
     box.generate(700, seed=3)
 

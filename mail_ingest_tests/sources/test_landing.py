@@ -191,6 +191,7 @@ def test_a_row_that_does_not_fit_its_table_is_refused_and_widens_nothing(
     assert engine.pipelines.read_state("state_0", STATE_SOURCE).get("cursors", {}) == expected
 
 
+@pytest.mark.first_use
 def test_a_warehouse_of_before_gets_the_column_that_tells_of_unexpected_fields(
     new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.MonkeyPatch, gmail: Simulator
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,37 +11,47 @@ import duckdb
 import pytest
 
 from mail_ingest.warehouse.embedded import DUCKDB_CONFIG
-from mail_ingest_tests.postgres import connected, fresh_database
-from mail_ingest_tests.sql.databases import Database
+from mail_ingest_tests.postgres import connected, copied_database, fresh_database
+from mail_ingest_tests.prepared import Prepared, fill
+from mail_ingest_tests.sql.databases import CONFIGURATION, Database
+
+
+@pytest.fixture(scope="session")
+def _original_of_sql(postgres: str) -> Iterator[str]:
+    """A prepared and empty warehouse, to be copied."""
+    with fresh_database(postgres) as url:
+        fill(url, CONFIGURATION)
+        yield url
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, prepared: Prepared, tmp_path: Path) -> Iterator[Database]:
     """A fresh warehouse, prepared and empty."""
     if request.param == "duckdb":
-        with _on_duckdb(tmp_path) as opened:
+        with _on_duckdb(prepared, tmp_path) as opened:
             yield opened
         return
-    with _on_postgres(request.getfixturevalue("postgres")) as opened:
+    with _on_postgres(request.getfixturevalue("_original_of_sql")) as opened:
         yield opened
 
 
 @pytest.fixture
-def both_databases(tmp_path: Path, postgres: str) -> Iterator[tuple[Database, Database]]:
+def both_databases(prepared: Prepared, tmp_path: Path, _original_of_sql: str) -> Iterator[tuple[Database, Database]]:
     """A fresh warehouse of either kind."""
-    with _on_duckdb(tmp_path) as embedded, _on_postgres(postgres) as served:
+    with _on_duckdb(prepared, tmp_path) as embedded, _on_postgres(_original_of_sql) as served:
         yield embedded, served
 
 
 @contextmanager
-def _on_duckdb(folder: Path) -> Iterator[Database]:
-    with duckdb.connect(str(folder / "warehouse.duckdb"), config=DUCKDB_CONFIG) as connection:
+def _on_duckdb(prepared: Prepared, folder: Path) -> Iterator[Database]:
+    path = shutil.copyfile(prepared.warehouse(CONFIGURATION), folder / "warehouse.duckdb")
+    with duckdb.connect(str(path), config=DUCKDB_CONFIG) as connection:
         connection.execute("set TimeZone = 'UTC'")
         yield Database(connection, "duckdb")
 
 
 @contextmanager
-def _on_postgres(server: str) -> Iterator[Database]:
-    with fresh_database(server) as url, connected(url) as connection:
+def _on_postgres(original: str) -> Iterator[Database]:
+    with copied_database(original) as url, connected(url) as connection:
         connection.execute("set TimeZone = 'UTC'")
         yield Database(connection, "postgres")

@@ -17,6 +17,7 @@ from mail_ingest.warehouse.schema import prepare_schema
 
 ADA = "ada@example.com"
 HOURS = "Mon-Fri 09:00-17:00 Europe/Berlin"
+CONFIGURATION = Configuration(parse_business_hours(HOURS))
 _TABLES = {table.name: table for table in LANDING_TABLES}
 
 
@@ -26,7 +27,7 @@ class Database:
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self.connection = connection
         self.dialect = dialect
-        self.configuration = Configuration(parse_business_hours(HOURS))
+        self.configuration = CONFIGURATION
         self._loads = 0
         self.prepare()
 

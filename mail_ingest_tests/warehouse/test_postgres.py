@@ -212,6 +212,7 @@ print(engine.warehouse.identity())
 """
 
 
+@pytest.mark.first_use
 def test_processes_that_start_at_once_make_one_warehouse(warehouse_url: str, tmp_path: Path) -> None:
     started = [
         subprocess.Popen(

@@ -17,7 +17,7 @@ from mail_ingest_tests.postgres import connected, execute
 from mail_ingest_tests.sql.databases import ADA, Database
 from mail_ingest_tests.truth import assert_true_to_gmail, sync
 
-pytestmark = pytest.mark.warehouses("postgres")
+pytestmark = [pytest.mark.warehouses("postgres"), pytest.mark.first_use]
 
 _NOT_FOR_READERS = (
     "select count(*) from gmail.messages",
