@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,7 @@ from mail_ingest.ingest import Engine
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.forking import Forks
+from mail_ingest_tests.in_step import Homes, Steps
 from mail_ingest_tests.postgres import copied_database, embedded_server, fresh_database
 from mail_ingest_tests.prepared import Prepared, fill
 
@@ -161,6 +163,28 @@ def engine(new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.
     built = new_engine()
     built.registry.add(ADDRESS, token_env("ADA_TOKEN"))
     return built
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
+    return Homes(tmp_path_factory.mktemp("homes"))
+
+
+@pytest.fixture(scope="session")
+def _kept_databases(postgres: str) -> Iterator[ExitStack]:
+    """Databases that go before the server does."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def in_step(
+    request: pytest.FixtureRequest, _homes: Homes, engine: Engine, box: Mailbox, new_engine: Callable[..., Engine]
+) -> Callable[[Steps], Engine]:
+    """Brings the mailbox, and an engine's home with it, through steps; whoever asks for the same ones gets a copy."""
+    if not engine.settings.is_duckdb:
+        _homes.databases = request.getfixturevalue("_kept_databases")
+    return lambda steps: _homes.bring(steps, engine, box, new_engine)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Mailbox
+from mail_ingest_tests.in_step import Steps
 from mail_ingest_tests.postgres import psql
-from mail_ingest_tests.truth import sync
 
 PAGE = (Path(__file__).parent.parent / "docs" / "reading.md").read_text()
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,10 +27,14 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture
-def synced(engine: Engine, box: Mailbox) -> Engine:
+def _synced(box: Mailbox, sync: Callable[[], object]) -> None:
     box.generate(60, seed=95, mean_size_bytes=2_000)
-    sync(engine)
+    sync()
+
+
+@pytest.fixture
+def synced(in_step: Callable[[Steps], Engine]) -> Engine:
+    engine = in_step(_synced)
     engine.close()
     return engine
 

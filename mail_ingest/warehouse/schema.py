@@ -113,9 +113,7 @@ def _prepare(
         raise
 
 
-def _create_table(
-    connection: Connection, dialect: Dialect, dataset: str, table: LandingTable, *, is_new: bool
-) -> None:
+def _create_table(connection: Connection, dialect: Dialect, dataset: str, table: LandingTable, *, is_new: bool) -> None:
     name = f"{dataset}.{table.name}"
     types = _TYPES[dialect]
     columns = ", ".join(

@@ -27,7 +27,7 @@ from mail_ingest.warehouse.reading import ask
 from mail_ingest_tests.cli.conftest import Run
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.crashes.processes import Gate, Processes, ended
-from mail_ingest_tests.truth import sync
+from mail_ingest_tests.in_step import Steps
 
 pytestmark = pytest.mark.warehouses("duckdb", "postgres")
 
@@ -63,9 +63,7 @@ def query(run: Run) -> Run:
     return partial(run, "query")
 
 
-@pytest.fixture
-def synced(engine: Engine, box: Mailbox) -> Engine:
-    """A warehouse with three messages."""
+def _three(box: Mailbox, sync: Callable[[], object]) -> None:
     for number in range(3):
         box.add(
             subject=f"{PLANTED}, {number}",
@@ -75,7 +73,13 @@ def synced(engine: Engine, box: Mailbox) -> Engine:
             labels=("INBOX", "UNREAD"),
             internal_date=datetime(2026, 1, 1 + number, 12, tzinfo=UTC),
         )
-    sync(engine)
+    sync()
+
+
+@pytest.fixture
+def synced(in_step: Callable[[Steps], Engine]) -> Engine:
+    """A warehouse with three messages."""
+    engine = in_step(_three)
     engine.close()
     return engine
 

@@ -21,6 +21,12 @@ from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.defs.conftest import STATE, Dagster, Impatient
 from mail_ingest_tests.postgres import execute
 
+#: Nothing of what a run prints is kept: the processes that copy it would take most of the time.
+_NO_OUTPUT = """
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
 
 
@@ -29,7 +35,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_environment: N
     """The instance of a DAGSTER_HOME that holds our settings."""
     home = tmp_path / "dagster"
     home.mkdir()
-    shutil.copy(SETTINGS, home)
+    (home / "dagster.yaml").write_text(SETTINGS.read_text() + _NO_OUTPUT)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         yield instance

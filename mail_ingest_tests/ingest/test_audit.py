@@ -17,6 +17,7 @@ from mail_ingest.ingest.audit import Audit, AuditOptions, audit_account
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.simulator.faults import Call
 from mail_ingest_tests.conftest import ADDRESS
+from mail_ingest_tests.in_step import Steps
 from mail_ingest_tests.truth import damage, exchange, sync
 
 pytestmark = pytest.mark.warehouses("duckdb", long=["postgres"])
@@ -36,18 +37,26 @@ def _fill(box: Mailbox) -> list[str]:
     """Messages and a deletion that the warehouse knows of."""
     ids = box.generate(30, seed=7)
     box.add(
-        subject="s", sender="a@b.example", to="x@b.example", body="x", attachments=[("f.pdf", "application/pdf", b"%")]
+        subject="s",
+        sender="a@b.example",
+        to="x@b.example",
+        body="x",
+        attachments=[("f.pdf", "application/pdf", b"%")],
+        internal_date=datetime(2026, 2, 3, tzinfo=UTC),
     )
     return ids
 
 
-@pytest.fixture
-def synced(engine: Engine, box: Mailbox) -> Engine:
+def _synced(box: Mailbox, sync: Callable[[], object]) -> None:
     gone = _fill(box)[3]
-    sync(engine)
+    sync()
     box.delete(gone)
-    sync(engine)
-    return engine
+    sync()
+
+
+@pytest.fixture
+def synced(in_step: Callable[[Steps], Engine]) -> Engine:
+    return in_step(_synced)
 
 
 def _drift(audit: Audit) -> dict[str, int]:
