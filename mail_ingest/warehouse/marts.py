@@ -139,10 +139,11 @@ def create_views(connection: Connection, relations: Iterable[Relation], dialect:
 
 def comment(connection: Connection, relation: Relation, kind: str) -> None:
     """Comments a relation, a `table` or a `view`, and its columns."""
-    comments = [f"comment on {kind} {relation.name} is {quote(relation.description)}"]
-    for column, description in relation.columns.items():
-        comments.append(f"comment on column {relation.name}.{column} is {quote(description)}")
-    connection.execute("; ".join(comments))
+    columns = (
+        f"comment on column {relation.name}.{column} is {quote(description)}"
+        for column, description in relation.columns.items()
+    )
+    connection.execute("; ".join([f"comment on {kind} {relation.name} is {quote(relation.description)}", *columns]))
 
 
 def sql_paths(layer: str) -> list[Path]:

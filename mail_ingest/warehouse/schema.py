@@ -128,10 +128,11 @@ def _create_table(connection: Connection, dialect: Dialect, dataset: str, table:
     if dialect == "postgres":
         # dlt makes none, and a merge would read the whole table for every package
         connection.execute(f"create unique index if not exists {table.name}_key on {name} ({', '.join(table.key)})")
-    comments = [f"comment on table {name} is {quote(table.description)}"]
-    for column in table.columns:
-        comments.append(f"comment on column {name}.{column.name} is {quote(column.description)}")
-    comments.append(f"comment on column {name}._dlt_load_id is 'Load package that wrote the row.'")
+    comments = [
+        f"comment on table {name} is {quote(table.description)}",
+        *(f"comment on column {name}.{column.name} is {quote(column.description)}" for column in table.columns),
+        f"comment on column {name}._dlt_load_id is 'Load package that wrote the row.'",
+    ]
     connection.execute("; ".join(comments))
 
 
