@@ -237,6 +237,7 @@ def leaks(text: str, secrets: list[str]) -> list[str]:
     return found + [shape for shape in SHAPES if re.search(shape, text)]
 
 
+@pytest.mark.early
 @pytest.mark.timeout(600)
 @pytest.mark.warehouses("duckdb", "postgres")
 def test_a_whole_run_of_the_command_line_at_debug_level_prints_no_mail_and_no_secret(
@@ -278,6 +279,7 @@ def test_a_whole_run_of_the_command_line_at_debug_level_prints_no_mail_and_no_se
         assert expected in printed, expected
 
 
+@pytest.mark.early
 @pytest.mark.timeout(600)
 def test_dagster_at_debug_level_prints_and_keeps_no_mail_and_no_secret(
     environment: dict[str, str], secrets: list[str], box: Mailbox, gmail: Simulator, tmp_path: Path

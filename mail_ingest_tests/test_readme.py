@@ -46,6 +46,7 @@ def test_make_commands_are_targets_and_the_two_of_a_fresh_machine_run_in_ci() ->
     assert all(f"make {target}" in ci for target in ("demo", "lint", "test"))
 
 
+@pytest.mark.early
 def test_the_commands_for_a_real_account_work_as_written(
     forks: Forks, gmail: Simulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_the_commands_for_a_real_account_work_as_written(
         assert "INBOX" in shown.stdout
 
 
+@pytest.mark.early
 @pytest.mark.warehouses("postgres")
 @pytest.mark.first_use
 def test_they_work_on_postgres_with_the_roles_as_written(

@@ -61,6 +61,7 @@ def test_every_import_is_of_a_declared_dependency() -> None:
     assert undeclared == {}
 
 
+@pytest.mark.early
 def test_the_wheel_alone_syncs_from_any_folder(
     wheel: Path, box: Mailbox, environment: dict[str, str], tmp_path: Path
 ) -> None:

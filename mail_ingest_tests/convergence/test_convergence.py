@@ -48,6 +48,7 @@ def new_warehouse(request: pytest.FixtureRequest) -> NewWarehouse:
     return lambda folder: fresh_database(server)
 
 
+@pytest.mark.early
 @pytest.mark.timeout(1_200)  # a failure is shrunk for up to 300 s
 def test_any_sequence_of_changes_troubles_and_deaths_converges(
     record_property: Record, new_warehouse: NewWarehouse, request: pytest.FixtureRequest

@@ -121,6 +121,7 @@ def served(environment: dict[str, str], engine: Engine, tmp_path: Path) -> Itera
         yield url
 
 
+@pytest.mark.early
 def test_backfills_over_graphql_go_newest_first_and_keep_no_sync_waiting(
     served: str, engine: Engine, box: Mailbox, gmail: Simulator
 ) -> None:

@@ -315,6 +315,7 @@ def test_definitions_load_in_an_empty_environment_and_leave_nothing_behind(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.early
 def test_dg_finds_nothing_wrong_with_the_project() -> None:
     run = subprocess.run(
         [Path(sys.executable).with_name("dg"), "check", "defs"],

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mail_ingest_tests.defs.serving import PROJECT, ask, free_port, wait_until_served
 from mail_ingest_tests.defs.test_definitions import GROUPS
 
 
+@pytest.mark.early
 def test_the_demo_opens_the_ui_and_ends_it_when_it_is_told_to(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "demo.log"
     variables = {name: value for name, value in os.environ.items() if not name.startswith("MAIL_INGEST_")}

@@ -71,6 +71,7 @@ def ui(environment: dict[str, str], engine: Engine, tmp_path: Path) -> Iterator[
             browser.close()
 
 
+@pytest.mark.early
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
 def test_a_data_engineer_sees_the_assets_materializes_state_and_backfills_months(
