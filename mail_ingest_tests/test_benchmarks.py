@@ -25,7 +25,7 @@ from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Simulator
 from mail_ingest_tests.postgres import fresh_database
 
-MAILBOXES = 24
+MAILBOXES = 8
 SIZES = Sizes(messages=4_000, accounts=8, rounds=6, builds=1, changes=100)
 
 
