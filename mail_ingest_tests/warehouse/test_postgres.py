@@ -290,6 +290,7 @@ def broken_urls(warehouse_url: str, postgres: str) -> Iterator[dict[str, str]]:
     execute(postgres, f"drop role {role}")
 
 
+@pytest.mark.first_use
 def test_what_is_wrong_with_a_server_is_said_in_one_sentence_without_its_password(
     broken_urls: dict[str, str],
     empty: Callable[[str], Engine],
