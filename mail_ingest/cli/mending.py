@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mail_ingest.cli.output import ProgressReport, fail, print_json, say
-from mail_ingest.cli.syncing import Addresses, AsJson, Wait, exit_code, open_engine, run_and_report
+from mail_ingest.cli.syncing import Addresses, AsJson, Groups, Wait, exit_code, open_engine, run_and_report
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest import SyncOptions, SyncRun
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def retry(
     address: Annotated[str | None, typer.Argument(help="One mailbox; all active ones without it.")] = None,
+    groups: Groups = None,
     message_id: Annotated[
         list[str] | None,
         typer.Option(help="Gmail's id of a message; may be repeated. Every failed message without it."),
@@ -31,7 +32,7 @@ def retry(
     States are brought up to date first. What still fails stays a dead letter, and is no failure of its account.
     """
     engine = open_engine(wait)
-    accounts = engine.accounts([address] if address else [])
+    accounts = engine.accounts([address] if address else [], groups or [])
     if not accounts:
         raise ConfigError("there is no active account; `mail-ingest account list` shows why")
     engine.check_warehouse()
@@ -62,7 +63,7 @@ def _did_something(run: SyncRun) -> bool:
     return bool(run.error or run.contents_stored or run.contents_adopted or run.contents_failed or run.contents_gone)
 
 
-def reparse(addresses: Addresses = None, wait: Wait = 60.0, as_json: AsJson = False) -> None:
+def reparse(addresses: Addresses = None, groups: Groups = None, wait: Wait = 60.0, as_json: AsJson = False) -> None:
     """Makes the rows of messages again that an older parser made, from the raw archive and without Gmail.
 
     Messages that no parser could read are tried again. Exit code 1 where a pack is missing or damaged; rows without
@@ -71,7 +72,9 @@ def reparse(addresses: Addresses = None, wait: Wait = 60.0, as_json: AsJson = Fa
     from mail_ingest.ingest.reparse import reparse_accounts
 
     engine = open_engine(wait)
-    accounts = engine.accounts(addresses or []) if addresses else engine.registry.list()
+    named = engine.accounts(addresses or [], groups or [])
+    # Gmail is not asked, so those that are paused or wait for a person are made again as well
+    accounts = named if addresses else engine.registry.list(groups=groups or [])
     if not accounts:
         raise ConfigError("there is no account; `mail-ingest account add` registers one")
     engine.check_warehouse()

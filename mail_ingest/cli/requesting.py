@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from mail_ingest.accounts import Registry, Request, make_wish, parse_time
+from mail_ingest.accounts import Registry, Request, Wish, check_groups, make_wish, parse_time
 from mail_ingest.cli.output import print_json, print_table, say
-from mail_ingest.cli.syncing import AsJson
+from mail_ingest.cli.syncing import AsJson, Groups
 from mail_ingest.errors import ConfigError
+from mail_ingest.ingest.run import why_skipped
 from mail_ingest.settings import load_settings
 
 _CANCELLED = "cancelled by a person"
@@ -19,6 +20,7 @@ _CANCELLED = "cancelled by a person"
 
 def request(
     address: Annotated[str | None, typer.Argument(help="Address of the mailbox.", metavar="ADDRESS")] = None,
+    groups: Groups = None,
     mode: Annotated[str, typer.Option(help="auto, partial (history only) or full (sweep).")] = "auto",
     months: Annotated[
         list[str] | None,
@@ -42,19 +44,24 @@ def request(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Asks Dagster for a sync of a mailbox: at once, or at a time. Requests that wait for one mailbox become one.
+    """Asks Dagster for a sync of a mailbox, or of each active one of a group: at once, or at a time. Requests that wait for one
+    mailbox become one.
 
     A run starts within seconds where Dagster's daemon runs with the sensor `sync_requests`. `mail-ingest cancel` takes a
     request back.
     """
     settings = load_settings()
     registry = Registry(settings)
+    if address and groups:
+        raise ConfigError("request takes a mailbox or groups, not both")
+    check_groups(registry, groups or ())
     if listing or all_of_them:
         found = registry.requests.find(address, only_open=not all_of_them)
-        _print(found, as_json=as_json)
+        members = {account.account_id for account in registry.list(groups=groups or ())}
+        _print([each for each in found if not groups or each.account_id in members], as_json=as_json)
         return
-    if address is None:
-        raise ConfigError("request takes the ADDRESS of a mailbox, or --list")
+    if address is None and not groups:
+        raise ConfigError("request takes the ADDRESS of a mailbox, --group, or --list")
     wish = make_wish(
         datetime.now(UTC),
         mode=mode,
@@ -63,14 +70,14 @@ def request(
         at=parse_time(at) if at else None,
         content_start=settings.content_start,
     )
+    if address is None:
+        _file_for_groups(registry, groups or [], wish, requested_by, as_json=as_json)
+        return
     filed = registry.requests.file(address, wish, requested_by)
     if as_json:
         print_json({"request": asdict(filed)})
         return
-    joined = "joined the request" if filed.filed_count > 1 else "filed the request"
-    say(
-        f"{joined} {filed.request_id} for {filed.account_id}, {_what(filed)}, not before {filed.not_before:%Y-%m-%d %H:%M:%S} UTC"
-    )
+    _say_filed(filed)
     account = registry.get(filed.account_id)
     if account.state == "paused":
         say(
@@ -78,24 +85,61 @@ def request(
         )
 
 
+def _file_for_groups(registry: Registry, groups: list[str], wish: Wish, requested_by: str, *, as_json: bool) -> None:
+    """Asks for each account that a sync of the groups would take; those that it leaves alone are told."""
+    filed = []
+    for account in registry.list(groups=groups):
+        if account.state in ("active", "cooling_down"):
+            filed.append(registry.requests.file(account.account_id, wish, requested_by))
+        elif not as_json:
+            say(f"{account.account_id}: no request, {why_skipped(account)}")
+    if as_json:
+        print_json({"requests": [asdict(each) for each in filed]})
+        return
+    for each in filed:
+        _say_filed(each)
+
+
+def _say_filed(filed: Request) -> None:
+    joined = "joined the request" if filed.filed_count > 1 else "filed the request"
+    say(
+        f"{joined} {filed.request_id} for {filed.account_id}, {_what(filed)}, not before {filed.not_before:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
 def cancel(
-    target: Annotated[str, typer.Argument(help="Address of a mailbox, or the id of a request.", metavar="ADDRESS|ID")],
+    target: Annotated[
+        str | None, typer.Argument(help="Address of a mailbox, or the id of a request.", metavar="ADDRESS|ID")
+    ] = None,
+    groups: Groups = None,
 ) -> None:
-    """Ends the sync of a mailbox that is under way, wherever it runs, and takes back its requests; or one request alone.
+    """Ends the sync of a mailbox that is under way, wherever it runs, and takes back its requests; those of a group's mailboxes;
+    or one request alone.
 
     The sync stops within seconds: what was fetched is loaded, its locks are let go, and its outcome is `cancelled`. The next
     sync goes on from there; `mail-ingest account pause` keeps it from coming.
     """
+    if (target is None) == (not groups):
+        raise ConfigError("cancel takes the ADDRESS of a mailbox, the ID of a request, or --group")
     registry = Registry(load_settings())
+    if target is None:
+        check_groups(registry, groups or ())
+        for account in registry.list(groups=groups or ()):
+            _cancel_account(registry, account.account_id)
+        return
     if "@" not in target:
         was = registry.requests.cancel(target, _CANCELLED)
         also = "; its sync stops within seconds, if it is under way" if was.state == "started" else ""
         say(f"cancelled the request {was.request_id} for {was.account_id}{also}")
         return
-    count = registry.requests.cancel_account(target, _CANCELLED)
+    _cancel_account(registry, target)
+
+
+def _cancel_account(registry: Registry, address: str) -> None:
+    count = registry.requests.cancel_account(address, _CANCELLED)
     say(
-        f"a sync of {target.strip().lower()} that is under way stops within seconds; open requests that were cancelled: {count}. "
-        "The next sync goes on from there"
+        f"a sync of {address.strip().lower()} that is under way stops within seconds; open requests that were cancelled: {count}"
+        ". The next sync goes on from there"
     )
 
 

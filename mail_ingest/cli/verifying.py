@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from mail_ingest.cli.output import fail, print_json, say
-from mail_ingest.cli.syncing import AsJson, Wait, open_engine
+from mail_ingest.cli.syncing import AsJson, Groups, Wait, open_engine
 from mail_ingest.errors import BusyError, ConfigError, MailIngestError
 
 
 def verify(
     address: Annotated[str | None, typer.Argument(help="One mailbox; all active ones without it.")] = None,
+    groups: Groups = None,
     sample: Annotated[
         int, typer.Option(help="Read so many messages of each mailbox at Gmail again: 20 units each.", min=0)
     ] = 0,
@@ -28,7 +29,7 @@ def verify(
     told apart by its history and is no drift. Where that history has expired the code is 1 as well if anything differs.
     """
     engine = open_engine(wait)
-    accounts = engine.accounts([address] if address else [])
+    accounts = engine.accounts([address] if address else [], groups or [])
     if not accounts:
         raise ConfigError("there is no active account to verify; `mail-ingest account list` shows why")
     engine.check_warehouse()

@@ -94,6 +94,8 @@ def summary(runs: Sequence[SyncRun], backlog: int) -> dict[str, dg.MetadataValue
         "accounts_failed": dg.MetadataValue.int(len(_failed(runs))),
         "by_account": dg.MetadataValue.md(_by_account(runs)),
     }
+    if any(run.account_group for run in runs):
+        entries["by_group"] = dg.MetadataValue.md(_by_group(runs))
     unexpected = sorted({line for run in runs for line in run.unexpected_fields})[:_ROWS_SHOWN]
     if unexpected:
         entries["unexpected_fields"] = dg.MetadataValue.md("\n".join(f"- `{line}`" for line in unexpected))
@@ -108,10 +110,11 @@ def _by_account(runs: Sequence[SyncRun]) -> str:
     shown = [run for run in runs if run.changed_anything or run.error]
     if not shown:
         return "nothing changed"
-    head = ("account", "outcome", "kind", "new", "deleted", "label changes", "contents", "units", "seconds")
+    head = ("account", "group", "outcome", "kind", "new", "deleted", "label changes", "contents", "units", "seconds")
     rows = [
         (
             f"`{run.account_id}`",
+            run.account_group or "",
             run.outcome,
             run.kind,
             run.messages_added,
@@ -125,6 +128,28 @@ def _by_account(runs: Sequence[SyncRun]) -> str:
     ]
     errors = [f"`{run.account_id}`: {run.error}" for run in shown if run.error][:10]
     return "\n\n".join([markdown_table(head, rows), *errors])
+
+
+def _by_group(runs: Sequence[SyncRun]) -> str:
+    """What the accounts of each group did and cost together; those of none in the last row."""
+    head = ("group", "accounts", "failed", "new", "deleted", "label changes", "contents", "units", "seconds")
+    rows = []
+    for group in sorted({run.account_group or "" for run in runs}, key=lambda group: (not group, group)):
+        members = [run for run in runs if (run.account_group or "") == group]
+        rows.append(
+            (
+                group or "(none)",
+                len(members),
+                len(_failed(members)),
+                sum(run.messages_added for run in members),
+                sum(run.messages_deleted for run in members),
+                sum(run.label_changes for run in members),
+                sum(run.contents_stored + run.contents_adopted for run in members),
+                sum(run.spent.total().units for run in members),
+                f"{sum(run.duration_s for run in members):.1f}",
+            )
+        )
+    return markdown_table(head, rows)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -81,7 +81,9 @@ class AccountSync:
         known: Known | None = None,
     ) -> None:
         self.account = account
-        self.outcome = SyncRun(account.account_id, options.triggered_by, engine.governor.ledger)
+        self.outcome = SyncRun(
+            account.account_id, options.triggered_by, engine.governor.ledger, account_group=account.account_group
+        )
         self.was_quiet = False
         """Gmail had nothing new, and nobody has told the control database yet."""
         self.has_long_drain = False

@@ -67,7 +67,8 @@ def _no_progress(progress: Progress) -> None:
 class Engine:
     """Everything one process needs to sync accounts.
 
-    `wait_s`: how long to wait for locks that others hold; `clock` (epoch seconds): by which accounts are due and quotas
+    `wait_s`: how long to wait for locks that others hold; `turn_s`: how long a rewriting waits for an account whose content
+    somebody buys, None for as long as a package may take; `clock` (epoch seconds): by which accounts are due and quotas
     run; `sleep`: how the client waits for Gmail.
     """
 
@@ -76,11 +77,13 @@ class Engine:
         settings: Settings,
         *,
         wait_s: float = 60.0,
+        turn_s: float | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         share_with_arrow()
         self.settings = settings
+        self.turn_s = turn_s
         self.registry = Registry(settings, now=lambda: datetime.fromtimestamp(clock(), UTC))
         self.analyst_tables = AnalystTables(
             load_relations(), Configuration.of(settings), "duckdb" if settings.is_duckdb else "postgres"
@@ -157,11 +160,20 @@ class Engine:
         self.warehouse.let_go()
         self.stop_sign.check()
 
-    def accounts(self, addresses: Sequence[str] = ()) -> list[Account]:
-        """The named accounts, or all active ones. Raises ConfigError for an unknown one, before anything starts."""
+    def accounts(self, addresses: Sequence[str] = (), groups: Sequence[str] = ()) -> list[Account]:
+        """The named accounts, or all active ones, of these groups where any are given.
+
+        Raises ConfigError for an unknown account or group, and where accounts and groups are named, before anything starts.
+        """
+        self._check_choice(addresses, groups)
         if addresses:
             return [self.registry.get(address) for address in dict.fromkeys(addresses)]
-        return self.registry.list("active")
+        return self.registry.list("active", groups=groups)
+
+    def _check_choice(self, addresses: Sequence[str], groups: Sequence[str]) -> None:
+        if addresses and groups:
+            raise ConfigError("accounts or groups are named, not both")
+        check_groups(self.registry, groups)
 
     def due(
         self,
@@ -175,11 +187,11 @@ class Engine:
         Naming accounts overrides all of that, naming groups, schedules or shards leaves out other accounts. Raises ConfigError
         for an unknown account, group or shard, and where accounts are named together with groups or shards.
         """
-        if addresses and (groups or shards):
-            raise ConfigError("a sync takes accounts, or groups and shards, not both")
+        self._check_choice(addresses, groups)
+        if addresses and shards:
+            raise ConfigError("accounts or shards are named, not both")
         if addresses:
             return self.accounts(addresses), []
-        check_groups(self.registry, groups)
         unknown = set(shards) - set(self.registry.shards())
         if unknown:
             raise ConfigError(f"no account is on shard {min(unknown)}; `mail-ingest account list` shows the shards")

@@ -78,6 +78,7 @@ class SyncRun:
     account_id: str
     triggered_by: str
     ledger: Ledger
+    account_group: str | None = None
     kind: str = "none"
     run_id: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}")
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -185,6 +186,7 @@ class SyncRun:
         total = self.spent.total()
         return {
             "account_id": self.account_id,
+            "account_group": self.account_group,
             "run_id": self.run_id,
             "kind": self.kind,
             "outcome": self.outcome,

@@ -80,12 +80,34 @@ def test_a_group_is_synced_and_shown_alone(run: Run, box: Mailbox, gmail: Simula
     assert [each["account_id"] for each in json.loads(done.stdout)["runs"]] == [BOB]
     [shown] = json.loads(run("status", "--group", "sales", "--json").stdout)["accounts"]
     assert (shown["account_id"], shown["account_group"], shown["what_to_do"]) == (BOB, "sales", "")
-    for arguments in (
-        ("sync", "--group", "nobody"),
-        ("sync", BOB, "--group", "sales"),
-        ("status", "--group", "nobody"),
-    ):
-        assert run(*arguments).returncode == 2
+    for command in ("sync", "status", "verify", "retry", "reparse", "request", "cancel"):
+        for arguments, why in (
+            (("--group", "nobody"), "no account is in the group 'nobody'"),
+            ((BOB, "--group", "sales"), ""),
+        ):
+            done = run(command, *arguments)
+            assert (done.returncode, why in done.stderr) == (2, True), (command, done.stderr)
+
+
+def test_a_group_is_audited_retried_and_made_again_alone(run: Run, box: Mailbox, gmail: Simulator) -> None:
+    other = gmail.add_account(BOB)
+    for number, mailbox in enumerate((box, other)):
+        mailbox.generate(2, seed=number)
+        refused = mailbox.add(subject="not yet")
+        gmail.fail_next(status=400, reason="failedPrecondition", method="messages.get", message_id=refused, times=9)
+    run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN")
+    run("account", "add", BOB, "--token-env", "BOB_TOKEN", "--group", "sales")
+    run("sync", BOB_TOKEN=other.token)
+    gmail.clear_faults()
+
+    audited = run("verify", "--group", "sales", "--json", BOB_TOKEN=other.token)
+    retried = run("retry", "--group", "sales", "--json", BOB_TOKEN=other.token)
+    made = run("reparse", "--group", "sales", "--json", BOB_TOKEN=other.token)
+
+    assert [each["account_id"] for each in json.loads(audited.stdout)["accounts"]] == [BOB]
+    [retry] = json.loads(retried.stdout)["runs"]
+    assert (retry["account_id"], retry["account_group"], retry["contents_stored"]) == (BOB, "sales", 1)
+    assert [each["account_id"] for each in json.loads(made.stdout)["accounts"]] == [BOB]
 
 
 def test_removing_without_saying_what_becomes_of_the_data_does_nothing(run: Run) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mail_ingest import requests
+from mail_ingest.accounts import token_env
 from mail_ingest.ingest import SyncOptions
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.simulator import Mailbox, Simulator
@@ -41,10 +42,11 @@ def test_requests_are_filed_joined_listed_and_taken_back(engine: Engine, run: Ru
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("request",), "request takes the ADDRESS of a mailbox, or --list"),
+        (("request",), "request takes the ADDRESS of a mailbox, --group, or --list"),
         (("request", "nobody@example.com"), "not registered"),
         (("request", ADDRESS, "--months", "May"), "no month"),
         (("request", ADDRESS, "--priority", "9"), "the priority is 9"),
+        (("cancel",), "cancel takes the ADDRESS of a mailbox, the ID of a request, or --group"),
         (("cancel", "0123456789ab"), "does not exist"),
         (("cancel", "nobody@example.com"), "not registered"),
         (("account", "set", ADDRESS, "--schedule", "weekly"), "the schedule is 'weekly'"),
@@ -57,6 +59,38 @@ def test_what_makes_no_sense_is_told_and_nothing_is_done(
 
     assert (done.returncode, why in done.stderr) == (2, True), done.stderr
     assert engine.registry.requests.find(only_open=False) == []
+
+
+def test_a_group_is_asked_for_and_taken_back_as_one(engine: Engine, run: Run) -> None:
+    engine.registry.change(ADDRESS, account_group="sales")
+    for address, group in (("bob@example.com", "sales"), ("cy@example.com", "sales"), ("dee@example.com", "board")):
+        engine.registry.add(address, token_env("T"), account_group=group)
+    engine.registry.pause("cy@example.com")
+    run("request", "dee@example.com")
+
+    filed = run("request", "--group", "sales", "--at", "2099-01-01T00:00")
+    again = json.loads(run("request", "--group", "sales", "--mode", "full", "--json").stdout)["requests"]
+
+    assert [line.split(",")[0].split(" for ")[-1] for line in filed.stdout.splitlines()] == [
+        "cy@example.com: no request",
+        ADDRESS,
+        "bob@example.com",
+    ]
+    assert [(each["account_id"], each["filed_count"], each["mode"]) for each in again] == [
+        (ADDRESS, 2, "full"),
+        ("bob@example.com", 2, "full"),
+    ]
+    assert json.loads(run("request", "--list", "--group", "sales", "--json").stdout)["requests"] == again
+    taken_back = run("cancel", "--group", "sales")
+    assert [
+        line.endswith("were cancelled: 1. The next sync goes on from there") for line in taken_back.stdout.splitlines()
+    ] == [
+        True,
+        True,
+        False,
+    ]
+    left = engine.registry.requests.find()
+    assert [each.account_id for each in left] == ["dee@example.com"]
 
 
 def test_a_request_for_a_paused_account_says_that_it_waits(engine: Engine, run: Run) -> None:

@@ -31,7 +31,7 @@ def test_state_lands_without_buying_content(engine: Engine, box: Mailbox, gmail:
     assert told["quota_units"] == gmail.units()
     assert told["requests"] == gmail.calls()
     assert told["duration_s"] > 0
-    assert "| `ada@example.com` | success | full | 40 | 0 |" in told["by_account"]
+    assert "| `ada@example.com` |  | success | full | 40 | 0 |" in told["by_account"]
     assert _values(run, "gmail/labels") == {"dagster/row_count": len(box.labels())}
 
 

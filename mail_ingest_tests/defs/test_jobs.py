@@ -171,7 +171,11 @@ def test_the_sync_job_takes_groups(engine: Engine, box: Mailbox, other_box: Mail
 
     assert run.success
     assert _told(run)["contents_stored"] == 3
-    assert set(_told(run)["by_account"]) == {ADDRESS} or ADDRESS in str(_told(run)["by_account"])
+    assert f"| `{ADDRESS}` | sales | success |" in str(_told(run)["by_account"])
+    assert other_box.address not in str(_told(run)["by_account"])
+    assert "| sales | 1 | 0 | 3 |" in str(_told(run)["by_group"])
+    both = dagster.job("sync")
+    assert "| (none) | 1 | 0 | 3 |" in str(_told(both)["by_group"]), "accounts of no group are counted apart"
     assert not dagster.job("sync", groups=["nobody"]).success
 
 
