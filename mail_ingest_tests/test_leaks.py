@@ -26,6 +26,7 @@ from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.postgres import execute, with_user
 from mail_ingest_tests.truth import opened
+from mail_ingest_tests.warehouse.conftest import made_roles
 
 ROOT = Path(__file__).parent.parent
 EVE, BOB = "eve@example.com", "bob@example.com"
@@ -34,7 +35,7 @@ SUBJECT, BODY, NAME = "planted-subject", "planted-body", "Planted Person"
 PERSON, FILE, LABEL = "planted.person@correspondent.example", "planted-file.pdf", "planted-label"
 BREAKS = "planted-breaks-the-parser"
 MAIL = (SUBJECT, BODY, NAME, PERSON, "planted.person", FILE, LABEL, BREAKS)
-PASSWORD = "planted-password"
+PASSWORD, ROLE = "planted-password", "planted_reader"
 #: A signed assertion, a bearer header and a private key, whatever their values.
 SHAPES = (r"eyJ[A-Za-z0-9_-]{20,}\.eyJ", r"(?i)bearer [A-Za-z0-9._-]{10,}", "BEGIN (RSA )?PRIVATE KEY", r"ya29\.sim-")
 
@@ -60,15 +61,17 @@ def _breaking(raw):
     return _parse(raw)
 mime.parse = _breaking
 """
-#: Runs command lines in one process: each is a line of JSON on standard input, answered by its exit code.
+#: Runs command lines in one process: each is a line of JSON on standard input, with what the command reads there, and is
+#: answered by its exit code.
 SHELL = (
     LOUD
     + """
-import json, os, sys
+import io, json, os, sys
 from mail_ingest.cli import main
 answers = int(sys.argv[1])
-for line in sys.stdin:
-    sys.argv = ["mail-ingest", *json.loads(line)]
+for line in sys.stdin.buffer:
+    arguments, given = json.loads(line)
+    sys.argv, sys.stdin = ["mail-ingest", *arguments], io.StringIO(given)
     code = 0
     try:
         main()
@@ -116,9 +119,9 @@ class Shell:
         self._process.wait(30)
         self._answers.close()
 
-    def run(self, *arguments: str) -> int:
+    def run(self, *arguments: str, stdin: str = "") -> int:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.write(json.dumps([arguments, stdin]) + "\n")
         self._process.stdin.flush()
         return int(self._answers.readline())
 
@@ -132,10 +135,10 @@ class Shell:
 
 
 class CommandLines:
-    """What `ps` shows of a process and all below it, looked at again and again."""
+    """What `ps` shows of a process and all that it and its threads have started, orphans included, looked at again and again."""
 
     def __init__(self, pid: int) -> None:
-        self._pid = pid
+        self._pids = {pid}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.seen: set[str] = set()
@@ -150,13 +153,14 @@ class CommandLines:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            pids = [self._pid]
-            for pid in pids:
+            for pid in [*self._pids]:
                 try:
-                    pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
                     self.seen.add(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
-                except (OSError, ValueError):
-                    continue
+                    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                        self._pids.update(map(int, children.read_text().split()))
+                except OSError:
+                    # it has ended, and its number may be another's soon
+                    self._pids.discard(pid)
 
 
 @pytest.fixture
@@ -237,6 +241,59 @@ def leaks(text: str, secrets: list[str]) -> list[str]:
     return found + [shape for shape in SHAPES if re.search(shape, text)]
 
 
+def _do_the_rest(shell: Shell, environment: dict[str, str], warehouse_url: str, folder: Path) -> None:
+    """Everything else that the command line does with accounts, privacy and mail."""
+    month = ("--from", "2026-01", "--to", "2026-01")
+    for arguments, stdin in (
+        (["backfill", *month, ADDRESS, "--estimate", "--list"], ""),
+        (["backfill", *month, ADDRESS], ""),
+        (["request", ADDRESS, "--months", "2026-01", "--requested-by", "somebody"], ""),
+        (["request", "--list"], ""),
+        (["cancel", ADDRESS], ""),
+        (["export", "--output", str(folder / "copy.duckdb"), "--account", ADDRESS], ""),
+        (["export", "--output", str(folder / "copy"), "--format", "parquet"], ""),
+        (["query", "select subject from mail.messages", "--output", str(folder / "rows.csv"), "--format", "csv"], ""),
+        (["account", "set", BOB, "--privacy", "redacted", "--yes"], ""),
+        (["account", "set", BOB, "--privacy", "hashed", "--no-sign-in-mail", "--yes"], ""),
+        (["erase", "--contact", "-", "--dry-run"], PERSON),
+        (["erase", "--contact", "-", "--in-account", BOB, "--yes", "--json"], f"{PERSON}\n"),
+        (["erase", "--list"], ""),
+        (["key", "rotate"], ""),
+        (["account", "remove", EVE, "--erase"], ""),
+        (["erase", "--account", BOB, "--yes"], ""),
+    ):
+        assert shell.run(*arguments, stdin=stdin) == 0, arguments
+    # what is wrong is told without what it is about
+    for arguments, stdin in (
+        (["erase", "--contact", "-", "--yes"], f"{NAME} <{PERSON}>\n"),
+        (["export", "--output", str(folder / "copy.duckdb"), "--group", "nobody"], ""),
+    ):
+        assert shell.run(*arguments, stdin=stdin) == 2, arguments
+    if warehouse_url.startswith("duckdb:"):
+        return
+    with made_roles(warehouse_url, warehouse_url):
+        execute(warehouse_url, f"create role {ROLE} login password '{PASSWORD}' in role mail_ingest_restricted_reader")
+        for command in (["grant", ROLE, "--account", ADDRESS], ["list"], ["revoke", ROLE, "--all"]):
+            assert shell.run("role", *command) == 0, command
+        execute(warehouse_url, f"drop owned by {ROLE}", f"drop role {ROLE}")
+
+
+def _seen_of_processes_of_their_own(environment: dict[str, str], folder: Path) -> set[str]:
+    """The command lines of commands that nobody has started in another process, and of what they start."""
+    seen: set[str] = set()
+    with (folder / "own.txt").open("wb") as output:
+        for arguments, stdin in ((["erase", "--contact", "-", "--yes"], f"{PERSON}\n"), (["sync", ADDRESS], "")):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mail_ingest.cli", *arguments], env={**os.environ, **environment},
+                stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+            with CommandLines(process.pid) as command_lines:
+                process.communicate(stdin, timeout=120)
+            assert process.returncode == 0, arguments
+            seen |= command_lines.seen
+    return seen
+
+
 @pytest.mark.early
 @pytest.mark.timeout(600)
 @pytest.mark.warehouses("duckdb", "postgres")
@@ -263,18 +320,23 @@ def test_a_whole_run_of_the_command_line_at_debug_level_prints_no_mail_and_no_se
         assert shell.run("sync", ADDRESS, "--mode", "full", "--json") == 0
         for arguments in (
             ["status"], ["status", "--json"], ["account", "list"], ["account", "list", "--json"], ["verify", ADDRESS],
-            ["retry", ADDRESS], ["reparse"], ["key", "status"], ["account", "remove", EVE, "--erase"],
+            ["retry", ADDRESS], ["reparse"], ["key", "status"],
         ):  # fmt: skip
             shell.run(*arguments)
+        _do_the_rest(shell, environment, warehouse_url, tmp_path)
+    seen = command_lines.seen | _seen_of_processes_of_their_own(environment, tmp_path)
 
-    printed = shell.printed
+    printed = shell.printed + (tmp_path / "own.txt").read_text()
     assert leaks(printed, secrets) == []
-    assert leaks("\n".join(command_lines.seen).replace(BREAKS, ""), secrets) == []
+    assert leaks("\n".join(seen).replace(BREAKS, ""), secrets) == []
+    assert any("mail_ingest.cli erase --contact -" in line for line in seen), "no command line was looked at"
     # what was to happen did happen, and was told
     for expected in (
         "DEBUG:", "messages.get.novelty: unknown object", "messages.get.internalDate: other string instead of digit string",
         "getProfile.(hidden name): unknown string", "could not be parsed (RuntimeError)", "could not load its package",
         "invalid_grant", "domainPolicy <address> may not", "left out",
+        "1 messages would be removed", "stored messages say more than is allowed then", "erased 1 messages", "none found",
+        "encrypted the credentials of", "filed the request", "relations,", "to buy",
     ):  # fmt: skip
         assert expected in printed, expected
 

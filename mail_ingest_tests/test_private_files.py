@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from mail_ingest.accounts import authorized_user
-from mail_ingest.folders import guard, make_private
+from mail_ingest.folders import guard, made_like, make_private
 from mail_ingest.gmail import RawMessage
 from mail_ingest.ingest import Engine
 from mail_ingest.simulator import Mailbox, Simulator
@@ -84,6 +84,38 @@ def test_a_mode_that_a_person_chose_for_the_warehouse_stays(engine: Engine, box:
     sync(engine)
 
     assert mode(engine.settings.duckdb_path) == 0o640
+
+
+def test_the_log_of_a_warehouse_has_the_rights_of_the_warehouse_and_the_process_keeps_its_umask(engine: Engine) -> None:
+    path = engine.settings.duckdb_path
+    log = path.with_name(f"{path.name}.wal")
+
+    with engine.warehouse.open() as connection:
+        connection.execute("create table notes as select 'kept until it is merged' as note")
+        assert [oct(mode(each)) for each in (path, log)] == ["0o600", "0o600"]
+        connection.execute("checkpoint")
+        connection.execute("insert into notes values ('a log that was begun anew')")
+        assert oct(mode(log)) == "0o600"
+    path.chmod(0o640)
+    with engine.warehouse.open() as connection:
+        connection.execute("insert into notes values ('for readers of a group')")
+        assert [oct(mode(each)) for each in (path, log)] == ["0o640", "0o640"]
+
+    assert os.umask(0) == 0
+
+
+def test_files_are_made_by_the_strictest_who_asks_and_the_umask_comes_back(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.touch()
+    shared.chmod(0o640)
+
+    with made_like(shared):
+        with made_like(tmp_path / "missing"):
+            (tmp_path / "both").touch()
+        (tmp_path / "one").touch()
+    (tmp_path / "none").touch()
+
+    assert [oct(mode(tmp_path / name)) for name in ("both", "one", "none")] == ["0o600", "0o640", "0o666"]
 
 
 def test_strangers_lose_the_right_to_write_into_home(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -15,18 +16,82 @@ from mail_ingest_tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "threats.md").read_text()
+NAMED = set(re.findall(r"`(test_\w+)`", PAGE))
 
 
-def test_every_test_on_the_page_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", PAGE))
-    there = {
-        name
-        for path in (ROOT / "mail_ingest_tests").rglob("test_*.py")
-        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
-    }
+#: Marks of tests that are not run wherever the others are.
+_NOT_RUN = re.compile(r"pytest\.mark\.(?:long|browser|skip|xfail)\b")
+#: What says nothing about what a stop is about.
+_COMMON = {
+    "the",
+    "and",
+    "for",
+    "not",
+    "are",
+    "who",
+    "all",
+    "any",
+    "one",
+    "its",
+    "nor",
+    "with",
+    "than",
+    "that",
+    "what",
+    "they",
+    "from",
+}
 
-    assert len(named) > 40
-    assert named - there == set()
+
+def _tests() -> dict[str, list[ast.FunctionDef]]:
+    """The tests that the page names, by name."""
+    found: dict[str, list[ast.FunctionDef]] = {}
+    for path in (ROOT / "mail_ingest_tests").rglob("test_*.py"):
+        source = path.read_text()
+        if NAMED.isdisjoint(re.findall(r"^def (test_\w+)", source, re.MULTILINE)):
+            continue
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found.setdefault(node.name, []).append(node)
+    return found
+
+
+def _asserts(test: ast.FunctionDef) -> bool:
+    """Whether a test can fail by what it finds: it asserts, expects an error, or calls what asserts by its name."""
+    for node in ast.walk(test):
+        called = node.func if isinstance(node, ast.Call) else None
+        name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+        if isinstance(node, ast.Assert) or name == "raises" or name.startswith("assert_"):
+            return True
+    return False
+
+
+def test_every_test_on_the_page_is_there_once_is_run_with_the_others_and_can_fail() -> None:
+    there = _tests()
+
+    assert len(NAMED) > 40
+    assert NAMED - there.keys() == set()
+    assert [name for name in NAMED if len(there[name]) > 1] == [], "nobody knows which of them is meant"
+    tests = [there[name][0] for name in NAMED]
+    assert [test.name for test in tests if any(_NOT_RUN.search(ast.unparse(by)) for by in test.decorator_list)] == []
+    # the machine asserts, not the test that draws what it does
+    drawn = {"test_any_sequence_of_changes_troubles_and_deaths_converges"}
+    assert {test.name for test in tests if not _asserts(test)} == drawn
+
+
+def _words(text: str) -> set[str]:
+    return {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", text.lower().replace("_", " "))} - _COMMON
+
+
+def test_every_stop_has_a_word_in_common_with_the_name_of_a_test() -> None:
+    """A test that is about something else does not pass for it."""
+    strangers = []
+    for stop, tests in re.findall(r"^\| ([^|]+) \| ([^|]*`test_[^|]*) \|$", PAGE, re.MULTILINE):
+        told = _words(stop)
+        if told.isdisjoint(_words(" ".join(re.findall(r"`test_(\w+)`", tests)))):
+            strangers.append(stop)
+
+    assert strangers == []
 
 
 def test_every_stop_names_a_test_and_every_attacker_what_is_left() -> None:

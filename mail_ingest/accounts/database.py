@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -15,12 +16,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mail_ingest.errors import ConfigError
+from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.folders import make_private
 
 SCHEMA_VERSION = "0007"
 _MIGRATION_LOCK = 0x6D61696C  # any fixed number; it names the advisory lock
 _BUSY_TIMEOUT_MS = 30_000
+_POLL_MS = 200
 
 
 def open_database(url: str, env: str | None = None) -> Engine:
@@ -98,6 +100,40 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
         time.sleep(0.02)
+
+
+def vacuum_sqlite(engine: Engine, wait_s: float) -> None:
+    """Writes a SQLite file anew without what was deleted from it, and empties its log, which others have to let go of meanwhile.
+
+    Raises BusyError where they do not within `wait_s` seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        try:
+            # the timeout is each statement's; those of SQLite that are refused at once are asked for again
+            raw.execute(f"pragma busy_timeout = {_POLL_MS}")
+            while not _is_vacuumed(raw):
+                if time.monotonic() >= deadline:
+                    raise BusyError(
+                        f"Another process reads or writes the control database {engine.url.database} and did not let go within "
+                        f"{wait_s:g} s; what was deleted from it still stands in its file. Try again when it is done, or wait "
+                        "longer with --wait."
+                    )
+        finally:
+            raw.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")
+
+
+def _is_vacuumed(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("vacuum")
+        [is_blocked, *_] = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        time.sleep(_POLL_MS / 1000)
+        return False
+    return not is_blocked
 
 
 def _open_postgres(url: URL) -> Engine:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, Row, delete, insert, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from mail_ingest.accounts.database import vacuum_sqlite
 from mail_ingest.accounts.rotation import hold_keys
 from mail_ingest.accounts.sealing import Sealer
 from mail_ingest.accounts.tables import (
@@ -28,7 +31,9 @@ from mail_ingest.accounts.tables import (
     erasure_secrets,
     rewritings,
 )
-from mail_ingest.errors import ConfigError
+from mail_ingest.errors import BusyError, ConfigError
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["account", "contact", "privacy"]
 
@@ -79,13 +84,20 @@ class Erasures:
     def keep_out(self, address: str, account_id: str = _NOBODY) -> str:
         """From now on nothing of this person is stored, of one account or of all; the hash of the address."""
         hashed = self.hash_of(address)
-        values = {"contact_hash": hashed, "account_id": account_id, "erased_at": self._now()}
-        try:
-            with self._writing().begin() as connection:
-                connection.execute(insert(erased_contacts).values(**values))
-        except IntegrityError:
-            pass  # kept out already
+        with self._writing().begin() as connection:
+            _keep_out(connection, [hashed], account_id, self._now())
         return hashed
+
+    def begin_keeping_out(
+        self, addresses: Sequence[str], account_id: str, account_ids: Sequence[str]
+    ) -> tuple[str, str]:
+        """Keeps a person out, by all spellings of one address, and marks accounts as being rewritten for it: both or neither,
+        so that whoever is kept out is erased as well, whenever the process dies. The hash of the first spelling, and the id of
+        the rewriting."""
+        hashes = [self.hash_of(address) for address in addresses]
+        with self._writing().begin() as connection:
+            _keep_out(connection, hashes, account_id, self._now())
+            return hashes[0], _mark(connection, "contact", account_ids, hashes[0], self._now())
 
     def let_in(self, address: str, account_id: str = _NOBODY) -> bool:
         """Ends what `keep_out` began: mail that comes from now on is stored again. Whether there was anything to end."""
@@ -169,7 +181,7 @@ class Erasures:
         with self._writing().begin() as connection:
             connection.execute(update(rewritings).where(chosen).values(rows_done_at=self._now()))
 
-    def finish(self, rewriting_id: str, kind: Kind, receipt: dict[str, Any]) -> None:
+    def finish(self, rewriting_id: str, kind: Kind, receipt: dict[str, Any], wait_s: float = 60.0) -> None:
         """Keeps the receipt, and forgets that the rewriting was under way, unless an account was marked for it anew."""
         with self._writing().begin() as connection:
             connection.execute(
@@ -181,8 +193,12 @@ class Erasures:
             if kind == "privacy":
                 is_over &= rewritings.c.rows_done_at.is_not(None)
             connection.execute(delete(rewritings).where(is_over))
-        # the mark has named an account
-        self.write_anew()
+        try:
+            # the mark has named an account
+            self.write_anew(wait_s)
+        except BusyError as error:
+            # what was erased is gone, and the receipt says so; the mark's own bytes go with the next erasure
+            logger.warning("an account's name stays in free pages of the control database for now: %s", error)
 
     # -- receipts -----------------------------------------------------------------------------------------------
 
@@ -196,14 +212,14 @@ class Erasures:
 
     # -- the database's own files -------------------------------------------------------------------------------
 
-    def write_anew(self) -> list[str]:
-        """Has the control database let go of the bytes of deleted rows; what it could not reach."""
+    def write_anew(self, wait_s: float = 60.0) -> list[str]:
+        """Has the control database let go of the bytes of deleted rows; what it could not reach.
+
+        Raises BusyError where others read or write a SQLite file for longer than `wait_s` seconds.
+        """
         engine = self._writing()
         if engine.dialect.name == "sqlite":
-            with engine.connect() as connection:
-                raw = connection.connection.dbapi_connection
-                raw.execute("vacuum")  # type: ignore[union-attr]
-                raw.execute("pragma wal_checkpoint(truncate)")  # type: ignore[union-attr]
+            vacuum_sqlite(engine, wait_s)
             return []
         try:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -221,6 +237,13 @@ class Erasures:
                 row: Row[Any]
                 for row in connection.execute(select(table)).yield_per(1_000):
                     write(("\n".join(str(value) for value in row if value is not None) + "\n").encode())
+
+
+def _keep_out(connection: Connection, hashes: Sequence[str], account_id: str, now: datetime) -> None:
+    """Notes whose mail is kept out; of those that are kept out already nothing changes."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    rows = [{"contact_hash": hashed, "account_id": account_id, "erased_at": now} for hashed in hashes]
+    connection.execute(dialect.insert(erased_contacts).on_conflict_do_nothing(), rows)
 
 
 def mark_anew(connection: Connection, account_id: str, now: datetime) -> None:

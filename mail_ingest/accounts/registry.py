@@ -59,6 +59,8 @@ Looks = list[Look]
 _COLUMNS = [accounts.c[field.name] for field in fields(Account)]
 _REGISTERED = accounts.c.state != "removed"
 _UNMEASURED = dict.fromkeys(("owner_active_at", "messages_last_day", "messages_last_week", "last_push_at"))
+#: What an account whose data were erased keeps nothing of: its group, names of its labels, what was measured of its owner.
+_FORGOTTEN: dict[str, Any] = {"account_group": None, "include_labels": "", "exclude_labels": "", **_UNMEASURED}
 
 
 def _utc_now() -> datetime:
@@ -308,9 +310,7 @@ class Registry:
             if connection.execute(select(accounts.c.account_id).where(is_this)).first() is not None:
                 forget_requests(connection, account_id)
             connection.execute(delete(accounts).where(is_this, accounts.c.discovered_from == ""))
-            connection.execute(
-                update(accounts).where(is_this).values(state_reason=ERASED, account_group=None, **_UNMEASURED)
-            )
+            connection.execute(update(accounts).where(is_this).values(state_reason=ERASED, **_FORGOTTEN))
             forget_account(connection, account_id)
 
     def pause(self, address: str, reason: str = "") -> None:

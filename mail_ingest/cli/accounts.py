@@ -43,7 +43,7 @@ from mail_ingest.cli.privacy import (
     shown,
 )
 from mail_ingest.cli.privacy import as_json as as_json_of_privacy
-from mail_ingest.cli.syncing import Groups, Wait, open_engine
+from mail_ingest.cli.syncing import Groups, WaitForTurn, open_rewriting_engine
 from mail_ingest.errors import ConfigError
 from mail_ingest.privacy import Policy
 from mail_ingest.settings import load_settings
@@ -174,7 +174,7 @@ def change(
     chats: Chats = None,
     drafts: Drafts = None,
     yes: Yes = False,
-    wait: Wait = 60.0,
+    wait: WaitForTurn = None,
 ) -> None:
     """Changes a mailbox's group, schedule or shard, or what is bought and kept of it from now on.
 
@@ -199,7 +199,7 @@ def change(
     if wanted.changes_anything:
         from mail_ingest.ingest.privacy_change import change_privacy, consequences
 
-        engine = open_engine(wait)
+        engine = open_rewriting_engine(wait)
         found = consequences(engine, account, wanted, raw_archive=raw_archive)
         agree(account.account_id, found, yes=yes)
         erasure = change_privacy(engine, account, wanted, found)
@@ -303,7 +303,7 @@ def remove(
     erase: Annotated[
         bool, typer.Option("--erase", help="What is stored of its mail is erased for good: warehouse, archive, cursor.")
     ] = False,
-    wait: Wait = 60.0,
+    wait: WaitForTurn = None,
 ) -> None:
     """Forgets a mailbox's credentials, stops reading it, and keeps or erases what is stored of its mail.
 
@@ -318,7 +318,7 @@ def remove(
         registry.remove(account.account_id, "its data were kept")
         say(f"removed {account.account_id}; its data stay in the warehouse and in the archive")
         return
-    engine = open_engine(wait)
+    engine = open_rewriting_engine(wait)
     erased = engine.erase_account(account.account_id)
     say(f"removed {account.account_id} and erased {erased.messages} messages, {erased.packs} packs of the archive")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mail_ingest.cli.output import fail, print_json, print_table, say
-from mail_ingest.cli.syncing import AsJson, Wait, open_engine
+from mail_ingest.cli.syncing import AsJson, WaitForTurn, open_rewriting_engine
 from mail_ingest.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def erase(
     finish: Annotated[bool, typer.Option("--finish", help="End what a killed process has left unfinished.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be erased; do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    wait: Wait = 60.0,
+    wait: WaitForTurn = None,
     as_json: AsJson = False,
 ) -> None:
     """Erases a mailbox or one person's traces from warehouse, archive and control database, and searches for what is left.
@@ -51,7 +51,7 @@ def erase(
         contact = sys.stdin.readline().strip()
         if not contact:
             raise ConfigError("--contact - takes one address from standard input, and there was none; nothing was done")
-    engine = open_engine(wait)
+    engine = open_rewriting_engine(wait)
     if show_list:
         _list(engine, as_json=as_json)
         return

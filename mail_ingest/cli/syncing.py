@@ -33,7 +33,18 @@ Groups = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another process.", min=0)]
+WaitForTurn = Annotated[
+    float | None,
+    typer.Option(
+        "--wait",
+        help="Seconds to wait for another process. Without it 60, and 10 minutes for one that buys content of the mailbox: it "
+        "lets go after its package.",
+        min=0,
+    ),
+]
 
+#: Seconds to wait for another process where nobody says how long.
+DEFAULT_WAIT_S = 60.0
 #: Dead letters of an account that `status --json` names.
 _LISTED_DEAD_LETTERS = 100
 #: Days for which `status` tells of fields in Gmail's answers that were not expected, as the check in Dagster does.
@@ -148,13 +159,18 @@ def _tell_of_signal(name: str) -> None:
     os.write(2, f"mail-ingest: {name}: stopping at the next safe point; once more stops at once\n".encode())
 
 
-def open_engine(wait_s: float) -> Engine:
+def open_engine(wait_s: float, turn_s: float | None = None) -> Engine:
     """The engine, imported here because dlt takes a second to import."""
     from mail_ingest.ingest.engine import Engine
 
     settings = load_settings()
     configure_logging(settings.log)
-    return Engine(settings, wait_s=wait_s)
+    return Engine(settings, wait_s=wait_s, turn_s=turn_s)
+
+
+def open_rewriting_engine(wait_s: float | None) -> Engine:
+    """An engine for what rewrites stored mail: what a person said of waiting holds for the turn of others as well."""
+    return open_engine(DEFAULT_WAIT_S if wait_s is None else wait_s, wait_s)
 
 
 def report(run: SyncRun) -> None:

@@ -42,7 +42,7 @@ def erase_account(engine: Engine, address: str) -> Erased:
     engine.registry.check_deployment()
     account = engine.registry.find(address)
     account_id = account.account_id
-    with hold_account(engine.locks, account_id):
+    with hold_account(engine, account_id):
         if engine.warehouse.exists:
             engine.check_warehouse()
         if account.state != "removed":

@@ -88,10 +88,10 @@ class PrivateRows:
         if self.policy.sign_in_mail:
             return None
         at = self._columns["messages"]
-        body = message[at["body_text"]]
         return sign_in_reason(
             subject=message[at["subject"]],
-            text=message[at["snippet"]] if body is None else body,
+            # headers alone are read as mail with an empty body
+            text=message[at["body_text"]] or message[at["snippet"]],
             is_list=bool(message[at["list_id"]]) or (message[at["precedence"]] or "").strip().lower() in _LISTS,
             is_reply=bool(message[at["in_reply_to"]]),
         )

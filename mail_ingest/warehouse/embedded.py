@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mail_ingest.errors import BusyError, WarehouseError
-from mail_ingest.folders import make_private
+from mail_ingest.folders import made_like, make_private
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Prepare, Warehouse
 from mail_ingest.warehouse.deployment import claim
@@ -191,6 +191,8 @@ class DuckDBWarehouse(Warehouse):
             time.sleep(max(self._closed_at + _OTHERS_TURN_S - time.monotonic(), 0.0))
         with ExitStack() as stack:
             stack.enter_context(self._locks.hold("warehouse"))
+            # DuckDB makes the file, its log and what it spills with the rights of the umask
+            stack.enter_context(made_like(self.path))
             opened = _Opened(self._connect(), stack.pop_all())
         self._opened_at = time.monotonic()
         return opened
@@ -274,8 +276,6 @@ class DuckDBWarehouse(Warehouse):
             connection.execute("checkpoint")
             [name] = connection.execute("select current_database()").fetchone() or ("",)
             connection.execute(f"attach '{_quoted(fresh)}' as rewritten (storage_version 'v1.2.0')")
-            # it was made with the rights of the umask
-            fresh.chmod(0o600)
             try:
                 connection.execute(f'copy from database "{name}" to rewritten')
                 connection.execute("checkpoint rewritten")
@@ -287,6 +287,7 @@ class DuckDBWarehouse(Warehouse):
                     f"The warehouse {path} could not be written anew: its log was not taken into the file. Nothing was "
                     "changed; close other programs that use it, and run the command again."
                 )
+            # for readers of a group's, people may open it; it stays as they leave it
             fresh.chmod(stat.S_IMODE(path.stat().st_mode))
             _sync(fresh)
             fresh.replace(path)
@@ -336,16 +337,11 @@ class DuckDBWarehouse(Warehouse):
         while True:
             try:
                 make_private(self.path.parent)
-                is_new = not self.path.exists()
                 config: dict[str, str | bool | int | float | list[str]] = {
                     **DUCKDB_CONFIG,
                     "temp_directory": str(self.path.with_suffix(".tmp")),
                 }
                 connection = duckdb.connect(str(self.path), config=config)
-                if is_new:
-                    self.path.chmod(
-                        0o600
-                    )  # for readers of a group's, people may open it later; it stays as they leave it
                 connection.execute("set TimeZone = 'UTC'")
                 return connection
             except (duckdb.Error, OSError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mail_ingest.accounts import PrivacySettings, Registry, new_key, token_env
-from mail_ingest.errors import ConfigError
+from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.settings import load_settings
 
 JANE = "jane@example.com"
@@ -147,3 +147,59 @@ def test_deleted_rows_leave_no_bytes_in_the_file(tmp_path: Path) -> None:
     assert not any(b"somebody" in path.read_bytes() for path in files)
     with sqlite3.connect(files[0]) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_an_account_that_a_discovery_would_find_again_keeps_its_name_and_no_name_of_a_label(
+    open_registry: Callable[..., Registry],
+) -> None:
+    registry = open_registry()
+    labels = PrivacySettings(tier="redacted", include_labels=["about Jane"], exclude_labels=["of the doctor"])
+    registry.add(
+        "ada@example.com", token_env("T"), account_group="sales", discovered_from="example.com", privacy=labels
+    )
+    registry.remove("ada@example.com")
+
+    registry.forget("ada@example.com")
+
+    left = registry.find("ada@example.com")
+    assert (left.include_labels, left.exclude_labels, left.account_group, left.privacy) == ("", "", None, "redacted")
+    stored: list[bytes] = []
+    registry.erasures.rows(stored.append)
+    assert [row for row in stored if b"Jane" in row or b"doctor" in row] == []
+
+
+@pytest.mark.parametrize("holding", ["begin immediate", "begin; select * from accounts"])
+def test_a_file_that_others_use_is_waited_for_and_told_of(tmp_path: Path, holding: str) -> None:
+    registry = Registry(load_settings({"MAIL_INGEST_HOME": str(tmp_path)}))
+    registry.add("somebody@example.com", token_env("T"))
+    other = sqlite3.connect(tmp_path / "control.sqlite", isolation_level=None)
+    if "immediate" not in holding:
+        for statement in holding.split("; "):
+            other.execute(statement).fetchall()
+    registry.remove("somebody@example.com")
+    registry.forget("somebody@example.com")
+    if "immediate" in holding:
+        other.execute(holding)
+
+    with pytest.raises(BusyError, match=r"did not let go within 0.5 s; what was deleted from it still stands"):
+        registry.erasures.write_anew(0.5)
+
+    other.rollback() if other.in_transaction else None
+    other.close()
+    assert registry.erasures.write_anew(0.5) == []
+    assert not any(b"somebody" in path.read_bytes() for path in tmp_path.glob("control*"))
+
+
+def test_a_person_is_kept_out_and_marked_in_one_step(open_registry: Callable[..., Registry]) -> None:
+    """Who is kept out and not marked would stay in what is stored, and nobody would know."""
+    erasures = open_registry().erasures
+
+    hashed, begun = erasures.begin_keeping_out([JANE, "hash@hash.hashed"], "", ["ada@example.com"])
+    again = erasures.begin_keeping_out([JANE, "hash@hash.hashed"], "", ["ada@example.com", "bob@example.com"])
+
+    assert again == (hashed, begun)
+    assert hashed == erasures.hash_of(JANE)
+    is_kept_out = erasures.kept_out("eve@example.com")
+    assert is_kept_out is not None
+    assert [is_kept_out(address) for address in (JANE, "hash@hash.hashed", "mary@example.com")] == [True, True, False]
+    assert [mark.account_id for mark in erasures.unfinished()] == ["ada@example.com", "bob@example.com"]

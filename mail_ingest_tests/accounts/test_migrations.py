@@ -73,6 +73,9 @@ def value_for(column: Any, number: int) -> Any:
         "credential_kind": "token_env",
         "credential": Sealer(KEY, Path()).seal(f"user{number}@example.com", token_env("T").to_bytes()),
         "content_since": "30d",
+        "privacy": ("redacted", "hashed", None)[number],
+        "include_labels": ("INBOX\nLabel_1", "", "Kept")[number],
+        "exclude_labels": ("", "SPAM", "Private")[number],
         "id": 1,
         "name": "local",
         "sealed": "v1.00000000.AA==",
@@ -159,6 +162,39 @@ def test_accounts_of_any_version_are_read_by_this_one(url: str, filled: dict[str
     assert (active.discovered_from, active.account_group) == (
         written.get("discovered_from", ""),
         written.get("account_group"),
+    )
+    registry.close()
+
+
+def test_privacy_of_any_version_is_in_force_in_this_one(url: str, filled: dict[str, Any], tmp_path: Path) -> None:
+    registry = Registry(
+        load_settings(
+            {
+                "MAIL_INGEST_HOME": str(tmp_path),
+                "MAIL_INGEST_CONTROL": url,
+                "MAIL_INGEST_KEY": KEY,
+                "MAIL_INGEST_PRIVACY": "headers",
+            }
+        )
+    )
+
+    for written in filled["accounts"]:
+        account = registry.find(written["account_id"])
+        policy = registry.policy(account, needs_key=False)
+        # what a version did not know it stored whole, and asked for nothing to be bought again
+        assert policy.tier == (written.get("privacy") or "headers")
+        assert (policy.attachments, policy.sign_in_mail, account.buys_again) == (
+            written.get("attachments", True),
+            written.get("sign_in_mail", True),
+            written.get("buys_again", False),
+        )
+        assert (policy.include_labels, policy.exclude_labels) == (
+            tuple(written.get("include_labels", "").splitlines()),
+            tuple(written.get("exclude_labels", "").splitlines()),
+        )
+        assert policy.raw_archive is bool(written.get("raw_archive", True))
+    assert {account.privacy for account in registry.list()} == (
+        {"redacted", "hashed"} if "privacy" in written else {None}
     )
     registry.close()
 

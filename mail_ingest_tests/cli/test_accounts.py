@@ -94,7 +94,7 @@ def test_a_group_is_audited_retried_and_made_again_alone(run: Run, box: Mailbox,
     for number, mailbox in enumerate((box, other)):
         mailbox.generate(2, seed=number)
         refused = mailbox.add(subject="not yet")
-        gmail.fail_next(status=400, reason="failedPrecondition", method="messages.get", message_id=refused, times=9)
+        gmail.fail_next(status=404, reason="notFound", method="messages.get", message_id=refused, times=9)
     run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN")
     run("account", "add", BOB, "--token-env", "BOB_TOKEN", "--group", "sales")
     run("sync", BOB_TOKEN=other.token)

@@ -347,6 +347,27 @@ def test_connecting_again_brings_a_dead_account_back_and_keeps_its_cursor(
     assert (gmail.calls("messages.list"), gmail.calls("messages.get")) == (0, 0)
 
 
+def test_a_consent_may_come_with_a_privacy_which_connecting_again_keeps(
+    attempt: Callable[..., Attempt], run: Run, box: Mailbox
+) -> None:
+    def privacy() -> tuple[object, ...]:
+        names = ("privacy", "privacy_is_default", "attachments", "exclude_labels", "include_chats")
+        return tuple(accounts(run)[ADDRESS][name] for name in names)
+
+    first = attempt("--privacy", "redacted", "--no-attachments", "--exclude-label", "SPAM", "--no-chats")
+    browse(first.url, ADDRESS)
+    assert first.end().returncode == 0
+    assert privacy() == ("redacted", False, False, ["SPAM"], False)
+
+    refused = attempt("--privacy", "full").end()
+
+    assert (refused.returncode, "keeps its privacy; `mail-ingest account set`" in refused.stderr) == (2, True)
+    second = attempt()
+    browse(second.url, ADDRESS)
+    assert "connected again" in second.end().stdout
+    assert privacy() == ("redacted", False, False, ["SPAM"], False)
+
+
 def test_no_token_code_or_secret_is_in_any_output_at_debug_level(
     attempt: Callable[..., Attempt], gmail: Simulator, run: Run
 ) -> None:

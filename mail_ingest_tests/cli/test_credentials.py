@@ -160,6 +160,25 @@ def test_a_workspace_is_discovered_and_synced(run: Run, gmail: Simulator, box: M
     assert "nothing changed, 2 unchanged" in run(*command).stdout
 
 
+def test_people_who_are_discovered_get_the_privacy_that_is_asked_for_and_known_ones_keep_theirs(
+    run: Run, gmail: Simulator, tmp_path: Path
+) -> None:
+    gmail.directory.add(ADMIN, org_unit="/IT", is_admin=True)
+    gmail.directory.add(ADDRESS)
+    (tmp_path / "key.json").write_text(json.dumps(gmail.service_account([GMAIL, DIRECTORY])))
+    command = ("account", "discover", "--service-account", "key.json", "--admin", ADMIN, "--exclude", "/IT")
+
+    assert run(*command, "--privacy", "headers", "--no-sign-in-mail", "--include-label", "INBOX").returncode == 0
+    gmail.directory.add("bob@example.com")
+    assert run(*command, "--privacy", "hashed").returncode == 0
+
+    listed = json.loads(run("account", "list", "--json").stdout)["accounts"]
+    assert [(one["account_id"], one["privacy"], one["sign_in_mail"], one["include_labels"]) for one in listed] == [
+        (ADDRESS, "headers", False, ["INBOX"]),
+        ("bob@example.com", "hashed", True, []),
+    ]
+
+
 def test_discovery_is_told_what_it_lacks(run: Run, tmp_path: Path) -> None:
     (tmp_path / "key.json").write_text("{}")
 

@@ -9,9 +9,11 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from mail_ingest.simulator import Mailbox
+from mail_ingest.warehouse.locks import Locks
 from mail_ingest_tests.cli.conftest import Run
 from mail_ingest_tests.conftest import ADDRESS
 
@@ -107,3 +109,25 @@ def _asked(variables: dict[str, str], folder: Path, answer: str) -> int:
         code = process.wait(120)
     os.close(ours)
     return code
+
+
+def test_a_wait_that_somebody_gives_holds_for_content_that_is_being_bought_too(
+    run: Run, box: Mailbox, environment: dict[str, str]
+) -> None:
+    fill(run, box)
+    began = time.monotonic()
+    with Locks(Path(environment["MAIL_INGEST_HOME"]) / "locks").hold(f"content:{ADDRESS}"):
+        done = [
+            run(*command, "--wait", "0.3")
+            for command in (
+                ("erase", "--contact", JANE, "--yes"),
+                ("account", "set", ADDRESS, "--privacy", "headers", "--yes"),
+                ("account", "remove", ADDRESS, "--erase"),
+            )
+        ]
+
+    assert [each.returncode for each in done] == [3, 3, 3]
+    assert ["--wait" in each.stderr for each in done] == [True] * 3
+    assert time.monotonic() - began < 60, "the turn of a drain is waited for up to 10 minutes"
+    finished = run("erase", "--finish")
+    assert (finished.returncode, finished.stdout.count("none found")) == (0, 2), finished.stderr

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mail_ingest.accounts import new_key
-from mail_ingest.simulator import Mailbox
+from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.cli.conftest import Run
 from mail_ingest_tests.conftest import ADDRESS
 
@@ -94,3 +94,42 @@ def test_a_lost_key_of_hashes_keeps_nobody_from_looking(run: Run, box: Mailbox) 
     assert f"the credentials of {ADDRESS} could not be decrypted" in rotated.stderr
     assert "the secret of the address hashes of the tier hashed could not be decrypted" in rotated.stderr
     assert "of addresses" not in rotated.stderr
+
+
+def test_an_empty_text_takes_a_list_of_labels_back_and_leaves_the_other(synced: Run) -> None:
+    assert synced("account", "set", ADDRESS, "--include-label", "INBOX", "--exclude-label", "SPAM").returncode == 0
+    assert (status(synced)["include_labels"], status(synced)["exclude_labels"]) == (["INBOX"], ["SPAM"])
+
+    done = synced("account", "set", ADDRESS, "--include-label", "")
+
+    assert done.returncode == 0, done.stderr
+    assert (status(synced)["include_labels"], status(synced)["exclude_labels"]) == ([], ["SPAM"])
+
+
+def test_a_default_that_becomes_wider_buys_nothing_and_status_counts_what_would_be(
+    run: Run, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(3, seed=3)
+    box.add(subject="Your verification code", sender="no-reply@service.example", to=ADDRESS, body="90417263\n")
+    assert run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN", "--no-sign-in-mail").returncode == 0
+    assert run("sync", MAIL_INGEST_PRIVACY="headers").returncode == 0
+
+    def told(**default: str) -> tuple[object, ...]:
+        [row] = json.loads(run("status", "--json", **default).stdout)["accounts"]
+        return tuple(row[name] for name in ("privacy", "stored_in_stricter_form", "left_out", "backlog"))
+
+    assert told(MAIL_INGEST_PRIVACY="headers") == ("headers", 0, 1, 0)
+    assert told() == ("full", 3, 1, 0)
+    gmail.reset_ledger()
+
+    assert run("sync").returncode == 0
+    assert gmail.calls("messages.get") == 0
+    box.add(subject="Lunch?", sender="a@b.example", to=ADDRESS, body="at noon\n")
+    assert run("sync").returncode == 0
+
+    assert gmail.calls("messages.get") == 1, "it holds for new mail alone"
+    assert told() == ("full", 3, 1, 0)
+    agreed = run("account", "set", ADDRESS, "--privacy", "full", "--yes")
+    assert "3 messages are stored in a stricter form, or left out, and are bought again: 60 units" in agreed.stdout
+    assert run("sync").returncode == 0
+    assert (gmail.calls("messages.get"), told()) == (4, ("full", 0, 1, 0))

@@ -31,14 +31,20 @@ def _points(dialect: Dialect) -> dict[str, tuple[object, str, str]]:
     from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 
     from mail_ingest.accounts import Registry
+    from mail_ingest.accounts.erasures import Erasures
     from mail_ingest.gmail import Transport
     from mail_ingest.warehouse.advisory import AdvisoryLocks
-    from mail_ingest.warehouse.archive import PackWriter
+    from mail_ingest.warehouse.archive import PackWriter, RawArchive
+    from mail_ingest.warehouse.builds import AnalystTables
+    from mail_ingest.warehouse.embedded import DuckDBWarehouse
     from mail_ingest.warehouse.locks import Locks
     from mail_ingest.warehouse.pipeline import Pipelines
+    from mail_ingest.warehouse.postgres import PostgresWarehouse
+    from mail_ingest.warehouse.rewriting import StoredRows
     from mail_ingest.warehouse.spool import Spool
 
     sql_client, locks = (DuckDbSqlClient, Locks) if dialect == "duckdb" else (Psycopg2SqlClient, AdvisoryLocks)
+    warehouse = DuckDBWarehouse if dialect == "duckdb" else PostgresWarehouse
     return {
         "a row is spooled": (Spool, "write", "before"),
         "a message is archived": (PackWriter, "add", "after"),
@@ -61,6 +67,20 @@ def _points(dialect: Dialect) -> dict[str, tuple[object, str, str]]:
         "the registry is told of the start": (Registry, "sync_started", "before"),
         "the registry is told of the end": (Registry, "sync_finished", "before"),
         "the registry was told of the end": (Registry, "sync_finished", "after"),
+        "an account's settings have changed": (Registry, "change", "after"),
+        "accounts are marked": (Erasures, "begin", "after"),
+        "a person is kept out": (Erasures, "begin_keeping_out", "after"),
+        "rows are replaced": (StoredRows, "replace", "before"),
+        "rows were replaced": (StoredRows, "replace", "after"),
+        "a pack was rewritten": (RawArchive, "rewrite", "after"),
+        "rows point to another pack": (StoredRows, "repoint", "after"),
+        "a pack is erased": (RawArchive, "erase_pack", "before"),
+        "all packs were erased": (RawArchive, "erase", "after"),
+        "an account's rows are done": (Erasures, "rows_done", "before"),
+        "analyst tables are built": (AnalystTables, "build", "before"),
+        "files are written anew": (warehouse, "write_anew", "before"),
+        "files were written anew": (warehouse, "write_anew", "after"),
+        "a receipt is kept": (Erasures, "finish", "before"),
     }
 
 
@@ -91,6 +111,26 @@ POINTS = {
     "the registry is told of the end": 1,
     "the registry was told of the end": 1,
     ANY_CALL: 150_000,
+}
+
+
+#: How often a rewriting of a small mailbox comes to a point, about.
+POINTS_OF_REWRITINGS = {
+    "an account's settings have changed": 1,
+    "a person is kept out": 1,
+    "accounts are marked": 1,
+    "rows are replaced": 2,
+    "rows were replaced": 2,
+    "a pack was rewritten": 2,
+    "rows point to another pack": 2,
+    "a pack is erased": 2,
+    "all packs were erased": 1,
+    "an account's rows are done": 1,
+    "analyst tables are built": 2,
+    "files are written anew": 1,
+    "files were written anew": 1,
+    "a receipt is kept": 1,
+    ANY_CALL: 60_000,
 }
 
 

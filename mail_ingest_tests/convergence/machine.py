@@ -11,16 +11,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 from unittest import mock
 
 import orjson
 
-from mail_ingest.accounts import authorized_user
+from mail_ingest.accounts import PrivacySettings, authorized_user
 from mail_ingest.gmail import Transport
 from mail_ingest.ingest import Engine, SyncOptions, content, packages, packs
+from mail_ingest.ingest.erasing import account_rows
+from mail_ingest.ingest.erasing.contact import erase_contact
 from mail_ingest.ingest.pipelines import content_pipeline
+from mail_ingest.ingest.privacy_change import change_privacy, consequences
 from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Call, Simulator
 from mail_ingest.simulator import Fault as PlannedFault
@@ -29,8 +33,22 @@ from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.convergence import faults
 from mail_ingest_tests.convergence.comparison import Purchases, assert_converged, assert_events_complete
 from mail_ingest_tests.convergence.deaths import run_in_child
+from mail_ingest_tests.convergence.planted import ADDRESSES
 from mail_ingest_tests.convergence.served import Event, Served
-from mail_ingest_tests.convergence.steps import Change, Conditions, During, Expire, Fault, Round, Switch, Sync
+from mail_ingest_tests.convergence.steps import (
+    Change,
+    Conditions,
+    Death,
+    During,
+    EraseContact,
+    Expire,
+    Fault,
+    Round,
+    SetDefault,
+    SetPrivacy,
+    Switch,
+    Sync,
+)
 from mail_ingest_tests.convergence.verbs import LEAVING, MONTHS, Verbs
 
 _TIMEOUT_S = 0.8
@@ -75,6 +93,9 @@ class Machine:
         self._stack = ExitStack()
         self._landed: set[Event] = set()
         self._truncated = 0
+        self._default = "full"
+        self._erased: set[str] = set()
+        self._is_rewritten = False
         self._faults: list[PlannedFault] = []
         self._hooks: list[HookHandle] = []
         #: Syncs that died: when they began and ended, and what they were served. What landed of it shows at the end.
@@ -85,6 +106,7 @@ class Machine:
             (content, "PACKAGE_MESSAGES", 5),
             (packs, "PACK_MESSAGES", 2),
             (packages, "PART_ROWS", self._conditions.part_rows),
+            (account_rows, "PACKAGE_MESSAGES", 4),
         ):
             self._stack.enter_context(mock.patch.object(owner, name, value))
         self._clock = Clock()
@@ -110,6 +132,7 @@ class Machine:
             "MAIL_INGEST_WAREHOUSE": self._warehouse_url,
             "MAIL_INGEST_GMAIL_URL": self._gmail.url,
             "MAIL_INGEST_QUOTA": "off",
+            "MAIL_INGEST_PRIVACY": self._default,
             "MAIL_INGEST_MAX_IN_FLIGHT": str(self._conditions.in_flight),
         }
         engine = Engine(load_settings(variables), wait_s=2.0, clock=self._clock, sleep=self._clock.sleep)
@@ -125,6 +148,8 @@ class Machine:
         for taken in rounds:
             for step in taken.steps:
                 self._take(step, "")
+            if taken.rewriting is not None:
+                self._rewrite(taken.rewriting)
             self._sync(taken.sync)
         self._converge()
 
@@ -143,6 +168,55 @@ class Machine:
                     before = records[-1 - step.keep].id if 0 < step.keep < len(records) else None
                 self._box.expire_history(before)
                 self._tally[f"{prefix or 'change'}: expire history" + (" in part" if before is not None else "")] += 1
+
+    def _rewrite(self, step: SetPrivacy | SetDefault | EraseContact) -> None:
+        """Changes what may be stored, as the command line does, in this process or in one that dies."""
+        self._clock.sleep(1.0)
+        self._is_rewritten = True
+        match step:
+            case SetDefault():
+                self._default = step.tier
+                self._new_process()
+                account = self._engine.registry.get(ADDRESS)
+                # an agreement that is not used up yet is one to buy what lacks something, whatever the default is by then
+                agreed = self._engine.registry.policy(account) if account.buys_again else None
+                self._purchases.before_rewriting(self._engine, agreed)
+                self._tally[f"rewriting: default {step.tier}"] += 1
+            case SetPrivacy():
+                settings = PrivacySettings(step.tier, step.attachments, step.sign_in_mail)
+                if settings.changes_anything:
+                    account = self._engine.registry.get(ADDRESS)
+                    agreed = self._engine.registry.policy(account, privacy=settings)
+                    self._purchases.before_rewriting(self._engine, agreed)
+                    self._work(partial(_set_privacy, settings=settings), step.death)
+                told = ", ".join(f"{name} {value}" for name, value in settings.values().items())
+                self._tally[f"rewriting: {told or '(nothing to change)'}"] += 1
+            case EraseContact():
+                who = ADDRESSES[step.who % len(ADDRESSES)]
+                self._purchases.before_rewriting(self._engine)
+                lived = self._work(partial(_erase, who=who), step.death)
+                is_erased = self._engine.registry.erasures.kept_out(ADDRESS) or (lambda _: False)
+                if lived:
+                    assert is_erased(who)
+                # a command that died before it did anything has not begun
+                if is_erased(who):
+                    self._erased.add(who)
+                self._tally["rewriting: a person is erased"] += 1
+
+    def _work(self, work: Callable[[Engine], bool], death: Death | None) -> bool:
+        """Does it here, or in a process that is to die; whether it lived."""
+        if death is None:
+            assert work(self._engine), "what had to go was found"
+            return True
+        is_proven = run_in_child(lambda: work(self._new_engine()), death, self._engine.warehouse.dialect)
+        assert is_proven is not False, "what had to go was found"
+        self._tally[f"death: {death.point if is_proven is None else '(did not come)'}"] += 1
+        self._new_process()
+        return is_proven is not None
+
+    def _new_process(self) -> None:
+        self._engine.close()
+        self._engine = self._new_engine()
 
     def _sync(self, sync: Sync) -> None:
         planned = [(trouble, self._plan(trouble)) for trouble in sync.trouble]
@@ -183,8 +257,7 @@ class Machine:
             ended = run_in_child(
                 lambda: _ended(self._new_engine(), options), sync.death, self._engine.warehouse.dialect
             )
-            self._engine.close()
-            self._engine = self._new_engine()
+            self._new_process()
         else:
             ended = _ended(self._engine, options)
         self._served.settle()
@@ -230,7 +303,7 @@ class Machine:
         ended = self._synced(Sync())
         assert ended is not None
         assert (ended.error, ended.outcome) == ("", "success")
-        assert_converged(engine, self._box)
+        assert_converged(engine, self._box, self._erased, is_rewritten=self._is_rewritten)
         assert_events_complete(engine, self._served, self._landed | self._landed_of_the_dead())
         again = self._synced(Sync())
         assert again is not None
@@ -251,6 +324,17 @@ class Machine:
             if any(began_at <= started_at <= died_at for (started_at,) in runs):
                 landed |= events
         return landed
+
+
+def _set_privacy(engine: Engine, settings: PrivacySettings) -> bool:
+    """`account set --yes`; whether nothing was found that had to go."""
+    account = engine.registry.get(ADDRESS)
+    erasure = change_privacy(engine, account, settings, consequences(engine, account, settings))
+    return erasure is None or erasure.is_proven
+
+
+def _erase(engine: Engine, who: str) -> bool:
+    return erase_contact(engine, who).is_proven
 
 
 def _may_end_with(sync: Sync) -> set[str]:

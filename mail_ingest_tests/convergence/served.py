@@ -28,7 +28,7 @@ class Served:
         self._begun = self._ended = 0
         self.history: set[Event] = set()
         self.events: set[Event] = set()
-        #: Whole answers with raw content, by message id; what the request log counts beyond them was damaged.
+        #: Whole answers with content, or with headers alone, by message id; what the request log counts beyond them was damaged.
         self.bought: Counter[str] = Counter()
         gmail.before(None, self._begin_call)
         gmail.after(None, self._end_call)
@@ -49,7 +49,7 @@ class Served:
         return Counter(
             request.resource
             for request in self._gmail.requests
-            if request.method == "messages.get" and request.status == 200 and "format=raw" in request.params
+            if request.method == "messages.get" and request.status == 200 and _buys(request.params)
         )
 
     def _begin_call(self) -> None:
@@ -60,9 +60,14 @@ class Served:
             found = events_of(answer)
             self.history |= found
             self.events |= found
-        if answer is not None and call.method == "messages.get" and "format=raw" in call.params:
+        if answer is not None and call.method == "messages.get" and _buys(call.params):
             self.bought[call.resource] += 1
         self._ended += 1
+
+
+def _buys(params: str) -> bool:
+    """Whether a call asks for what is stored of a message; the tier `headers` asks for its headers alone."""
+    return "format=raw" in params or "format=metadata" in params
 
 
 def events_of(answer: bytes) -> set[Event]:

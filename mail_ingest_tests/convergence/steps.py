@@ -1,12 +1,14 @@
 """What can happen to a mailbox and its copy, as plain values: drawn, shrunk and printed as the Python that repeats them.
 
-A `Round` is some days of a mailbox and then one sync. Numbers such as `a` and `b` choose among what is there when the
-step is taken, so that every step fits every mailbox.
+A `Round` is some days of a mailbox, perhaps a change of what may be stored of it, and then one sync. Numbers such as `a`
+and `b` choose among what is there when the step is taken, so that every step fits every mailbox.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from mail_ingest.privacy import Tier
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,37 @@ class Sync:
 
 
 @dataclass(frozen=True)
+class SetPrivacy:
+    """A person gives the account other settings, and agrees to what that costs: `account set --yes`. None leaves one as it is."""
+
+    tier: Tier | None = None
+    attachments: bool | None = None
+    sign_in_mail: bool | None = None
+    death: Death | None = None
+
+
+@dataclass(frozen=True)
+class SetDefault:
+    """The deployment has another default tier from now on; nobody agrees to anything."""
+
+    tier: Tier = "full"
+
+
+@dataclass(frozen=True)
+class EraseContact:
+    """One of the people who write (`who` chooses) is erased, and kept out from now on."""
+
+    who: int = 0
+    death: Death | None = None
+
+
+@dataclass(frozen=True)
 class Round:
-    """Changes, then a sync."""
+    """Changes, at times a rewriting of what is stored, then a sync."""
 
     steps: tuple[Change | Switch | Expire, ...] = ()
     sync: Sync = Sync()
+    rewriting: SetPrivacy | SetDefault | EraseContact | None = None
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from mail_ingest.privacy import TIERS
 from mail_ingest_tests.convergence import faults
-from mail_ingest_tests.convergence.deaths import POINTS
+from mail_ingest_tests.convergence.deaths import POINTS, POINTS_OF_REWRITINGS
 from mail_ingest_tests.convergence.steps import (
     Change,
     Conditions,
     Death,
     During,
+    EraseContact,
     Expire,
     Fault,
     Round,
+    SetDefault,
+    SetPrivacy,
     Switch,
     Sync,
 )
@@ -98,7 +102,30 @@ syncs = st.builds(
 
 _steps = _weighted((12, changes), (2, _switches), (1, expiries))
 
-rounds = st.builds(Round, st.lists(_steps, min_size=2, max_size=8).map(tuple), syncs)
+_deaths_of_rewritings = _weighted(
+    (2, st.none()),
+    (
+        3,
+        st.sampled_from(list(POINTS_OF_REWRITINGS)).flatmap(
+            lambda point: st.builds(Death, st.just(point), st.integers(1, POINTS_OF_REWRITINGS[point]))
+        ),
+    ),
+)
+_settings = st.builds(
+    SetPrivacy,
+    st.sampled_from([None, *TIERS, *TIERS]),
+    st.sampled_from([None, None, True, False]),
+    st.sampled_from([None, None, True, False]),
+    _deaths_of_rewritings,
+)
+_rewritings = _weighted(
+    (6, st.none()),
+    (3, _settings),
+    (1, st.builds(SetDefault, st.sampled_from(TIERS))),
+    (2, st.builds(EraseContact, st.integers(0, 2), _deaths_of_rewritings)),
+)
+
+rounds = st.builds(Round, st.lists(_steps, min_size=2, max_size=8).map(tuple), syncs, _rewritings)
 
 conditions = st.builds(
     Conditions, st.integers(0, 7), st.sampled_from([200_000, 200_000, 5]), st.sampled_from([1, 1, 4])

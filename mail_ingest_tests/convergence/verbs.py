@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import count
 
 from mail_ingest.simulator import Mailbox
+from mail_ingest_tests.convergence.planted import written
 from mail_ingest_tests.convergence.steps import Change
 
 #: Internal dates of imported mail, and what a month backfill may ask for.
@@ -44,20 +45,22 @@ class Verbs:
     # arriving
 
     def _do_insert(self, a: int, b: int) -> bool:
-        self._box.add(subject=self._name("New"), body="x\n" * (a % 7), labels=_chosen(b))
+        self._box.add(**{"subject": self._name("New"), **written(a, b)}, labels=_chosen(b))
         return True
 
     def _do_insert_into_thread(self, a: int, b: int) -> bool:
         message_id = self._message(a)
         if message_id is None:
             return False
-        self._box.add(subject=self._name("Re"), thread_id=self._box.message(message_id).thread_id, labels=_chosen(b))
+        thread_id = self._box.message(message_id).thread_id
+        self._box.add(**{**written(a, b), "subject": self._name("Re")}, thread_id=thread_id, labels=_chosen(b))
         return True
 
     def _do_import_old(self, a: int, b: int) -> bool:
         """With an old date: in its id too, or (imported) in its internal date alone."""
         date = datetime.strptime(MONTHS[a % len(MONTHS)], "%Y-%m").replace(day=1 + b % 28, tzinfo=UTC)
-        self._box.add(subject=self._name("Old"), internal_date=date, imported=bool(b % 2), labels=_chosen(b))
+        mail = {"subject": self._name("Old"), **written(a, b)}
+        self._box.add(**mail, internal_date=date, imported=bool(b % 2), labels=_chosen(b))
         return True
 
     # labels of messages

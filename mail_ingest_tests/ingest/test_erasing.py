@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mail_ingest import mime
-from mail_ingest.accounts import token_env
+from mail_ingest.accounts import PrivacySettings, token_env
 from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.ingest import Engine, SyncOptions, content
 from mail_ingest.ingest.audit import AuditOptions, audit_account
@@ -24,6 +24,7 @@ from mail_ingest.ingest.erasing.mailbox import erase_mailbox
 from mail_ingest.ingest.erasing.receipts import lines
 from mail_ingest.ingest.erasing.resuming import rewrite_account
 from mail_ingest.ingest.reparse import reparse_accounts
+from mail_ingest.privacy import Hasher
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest.sources.stored import StoredMessage
 from mail_ingest.warehouse.reading import ask
@@ -214,6 +215,35 @@ def test_who_is_let_in_again_is_stored_again(engine: Engine, box: Mailbox, mail:
     run = sync(engine)
 
     assert (run.contents_stored, row(engine, mail.written, "from_address")) == (1, (JANE,))
+
+
+@on_both
+def test_a_person_is_erased_and_kept_out_by_their_hash_where_addresses_are_hashed(
+    new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADA_TOKEN", box.token)
+    engine = new_engine()
+    engine.registry.add(ADDRESS, token_env("ADA_TOKEN"), privacy=PrivacySettings(tier="hashed"))
+    mail = fill(box)
+    sync(engine)
+    hasher = Hasher(engine.registry.hash_key())
+    jane, mary = hasher.address(JANE), hasher.address(MARY)
+    assert row(engine, mail.written, "from_address") == (jane,)
+    assert (places_of(engine, [JANE]), places_of(engine, [jane, WRITTEN]) != []) == ([], True)
+
+    erased = erase_contact(engine, JANE)
+
+    assert erased.is_proven
+    assert (erased.receipt["messages_removed"], erased.receipt["messages_changed"]) == (1, 2)
+    assert places_of(engine, [jane, WRITTEN]) == []
+    assert row(engine, mail.quoted, "from_address") == (mary,)
+    assert_analyst_tables_are_built(engine)
+    later = fill(box, seed=4)
+    assert sync(engine).contents_stored == len(later.others) + 3
+    assert places_of(engine, [jane, JANE, WRITTEN]) == []
+    assert let_in(engine, JANE)
+    sync(engine)
+    assert row(engine, later.written, "from_address") == (jane,)
 
 
 def test_one_mailbox_alone_can_lose_a_person(

@@ -15,7 +15,7 @@ from mail_ingest.ingest import Engine, SyncOptions, content
 from mail_ingest.ingest.audit import AuditOptions, audit_account
 from mail_ingest.ingest.erasing.resuming import rewrite_account
 from mail_ingest.ingest.privacy_change import change_privacy, consequences
-from mail_ingest.privacy import Tier
+from mail_ingest.privacy import Hasher, Tier
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
 from mail_ingest_tests.convergence.deaths import run_in_child
@@ -516,6 +516,51 @@ def test_labels_say_whose_content_is_bought_and_states_are_complete(
     assert (run.contents_stored, run.outcome) == (1, "success")
     assert stored(engine) == {mail[kept,], mail["INBOX",]}, "what lost its label keeps its content"
     assert drift(engine) == 0
+
+
+@on_both
+def test_labels_are_found_by_the_names_that_people_know_where_hashes_are_stored(
+    new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine()
+    kept, private = box.create_label("Kept"), box.create_label(f"for {PERSON}")
+    mail = {"subject": "x", "sender": "a@b.example", "to": ADDRESS, "body": "y"}
+    wanted = box.add(**mail, labels=(kept,))
+    box.add(**mail, labels=(kept, private))
+    box.add(**mail, labels=("INBOX",))
+    register(engine, box, monkeypatch, tier="hashed", include_labels=["Kept"], exclude_labels=[f"for {PERSON}"])
+
+    run = sync(engine)
+
+    assert (run.outcome, run.backlog, run.out_of_scope) == ("success", 0, 2)
+    assert stored(engine) == {wanted}
+    with engine.warehouse.open() as connection:
+        names = {row[0] for row in connection.execute("select name from gmail.labels").fetchall()}
+    assert "Kept" in names
+    assert [name for name in names if "@" in name and PERSON not in name] != [], "it is stored as a hash"
+    assert [name for name in names if PERSON in name] == []
+    assert change(engine, include_labels=[], exclude_labels=[f"for {PERSON}"]) == 0
+    assert sync(engine).contents_stored == 1
+    assert drift(engine) == 0
+
+
+@on_both
+def test_contacts_of_ones_own_are_known_where_addresses_are_hashed(
+    new_engine: Callable[..., Engine], box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine(MAIL_INGEST_INTERNAL_DOMAINS="partner.example")
+    register(engine, box, monkeypatch, tier="hashed")
+    people = {"colleague@example.com": True, "ally@Partner.example": True, "stranger@elsewhere.example": False}
+    for address in people:
+        box.add(subject="x", sender=f"Somebody <{address}>", to=ADDRESS, body="y")
+
+    sync(engine)
+
+    hasher = Hasher(engine.registry.hash_key())
+    with engine.warehouse.open() as connection:
+        rows = dict(connection.execute("select address, is_internal from mail.contacts").fetchall())
+    assert {address: rows[hasher.address(address)] for address in people} == people
+    assert [address for address in rows if address in people] == []
 
 
 def test_a_label_that_the_mailbox_does_not_have_stops_content_alone(

@@ -107,7 +107,7 @@ class ContactErasure:
 
     def rewrite(self, account_id: str) -> None:
         """Rewrites one account, under its locks. Raises BusyError where somebody holds it; nothing was changed then."""
-        with hold_account(self._engine.locks, account_id):
+        with hold_account(self._engine, account_id):
             self._rows(self._engine.registry.find(account_id), self.tally).run()
 
     def _rows(self, account: Account, tally: Tally) -> AccountRows:
@@ -198,8 +198,7 @@ def erase_contact(engine: Engine, address: str, *, in_account: str = "", is_dry_
         return Erasure(receipt_of("contact", "", tally, account_ids, Proof(), [], is_dry_run=True))
     with engine.locks.hold("rewriting"):
         # before anything is rewritten: what comes from now on must not bring it back
-        [hashed, *_] = [erasures.keep_out(spelling, in_account.strip().lower()) for spelling in spellings]
-        rewriting_id = erasures.begin("contact", account_ids, hashed)
+        hashed, rewriting_id = erasures.begin_keeping_out(spellings, in_account.strip().lower(), account_ids)
         contact = ContactErasure(engine, account_ids, seed=rewriting_id, is_erased=is_erased, addresses=spellings)
         erasure = _run(engine, contact, rewriting_id, hashed)
     if erasure is None:

@@ -70,12 +70,17 @@ def finish(
                 f"All rows are rewritten; the warehouse's file is not yet, and still holds what was there before. {error} "
                 "Then `mail-ingest erase --finish` ends it."
             ) from None
-    left += engine.registry.erasures.write_anew()
+    try:
+        left += engine.registry.erasures.write_anew(engine.locks.wait_s)
+    except BusyError as error:
+        raise BusyError(
+            f"All rows are rewritten, and the warehouse's files. {error} Then `mail-ingest erase --finish` ends it."
+        ) from None
     if engine.warehouse.dialect == "postgres":
         left.append("working folders of dlt and spools on other machines")
     proof = prove(engine, evidence, account_ids)
     receipt = receipt_of(kind, subject, tally, account_ids, proof, [*left, *proof.not_reached, *_ELSEWHERE])
-    engine.registry.erasures.finish(rewriting_id, kind, receipt)
+    engine.registry.erasures.finish(rewriting_id, kind, receipt, engine.locks.wait_s)
     return Erasure(receipt, proof.paths)
 
 

@@ -45,7 +45,7 @@ def _rewrite(engine: Engine, account_id: str, instructions: Instructions) -> Era
     account = engine.registry.find(account_id)
     rewriting_id = erasures.begin("privacy", [account_id])
     evidence, tally = Evidence(rewriting_id), Tally()
-    with hold_account(engine.locks, account_id):
+    with hold_account(engine, account_id):
         while True:
             if engine.warehouse.exists:
                 AccountRows(engine, account, instructions, evidence, Tally()).plan()
