@@ -462,6 +462,13 @@ GUARDS = (
         ("ingest/test_privacy_tiers.py::test_a_default_that_becomes_stricter_holds_for_what_is_stored",),
     ),
     Guard(
+        "attachments that are left out are not missed",
+        "sql/checks/attachments__message_is_stored.sql",
+        "case when position(' without attachments' in messages.privacy) > 0 then 0 else messages.attachment_count end",
+        "messages.attachment_count",
+        ("ingest/test_privacy_tiers.py::test_attachments_go_where_they_are_turned_off_and_come_back_for_their_price",),
+    ),
+    Guard(
         "nothing is bought again without an agreement",
         "mail_ingest/ingest/privacy.py",
         "        again=insufficient_forms(policy) if account.buys_again else (),\n",

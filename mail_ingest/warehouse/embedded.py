@@ -276,6 +276,8 @@ class DuckDBWarehouse(Warehouse):
             connection.execute("checkpoint")
             [name] = connection.execute("select current_database()").fetchone() or ("",)
             connection.execute(f"attach '{_quoted(fresh)}' as rewritten (storage_version 'v1.2.0')")
+            # it is nobody else's before it is in its place, whoever may read the old one
+            fresh.chmod(0o600)
             try:
                 connection.execute(f'copy from database "{name}" to rewritten')
                 connection.execute("checkpoint rewritten")

@@ -18,6 +18,7 @@ from mail_ingest.ingest.privacy_change import change_privacy, consequences
 from mail_ingest.privacy import Hasher, Tier
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.conftest import ADDRESS
+from mail_ingest_tests.convergence.comparison import assert_checks_pass
 from mail_ingest_tests.convergence.deaths import run_in_child
 from mail_ingest_tests.convergence.steps import Death
 from mail_ingest_tests.truth import assert_true_to_gmail, sync
@@ -218,6 +219,7 @@ def test_attachments_go_where_they_are_turned_off_and_come_back_for_their_price(
     assert found(engine, tmp_path / "home", planted) == []
     assert engine.archive.packs(ADDRESS) == []
     assert attachments(engine) == ({"full": 2, "full without attachments": 2}, 2, 0)
+    assert_checks_pass(engine)
 
     gmail.reset_ledger()
     account, on = engine.registry.get(ADDRESS), PrivacySettings(attachments=True)

@@ -203,7 +203,10 @@ def _healthy(database: Database) -> Database:
                 database.message("m1", attachment_count=1, **of),
                 database.message("m2", "2026-03-02 10:00", from_address=account_id, **of),
                 database.message("m3", thread_id="t3", **of),
-                database.message("m4", thread_id="t4", **of),
+                # they are left out, and counted all the same
+                database.message(
+                    "m4", thread_id="t4", attachment_count=2, privacy="redacted without attachments", **of
+                ),
             ],
             message_html=[{**of, "message_id": "m3", "body_html": "<p>"}],
             message_recipients=[
