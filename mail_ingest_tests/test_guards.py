@@ -13,7 +13,8 @@ from mail_ingest_tests.guards import GUARDS, ROOT, Guard, without
 def test_every_guard_stands_where_it_is_said_to_stand(guard: Guard) -> None:
     changed = without(guard, (ROOT / guard.path).read_text())
 
-    ast.parse(changed)
+    if guard.path.endswith(".py"):
+        ast.parse(changed)
     for test in guard.tests:
         path, _, name = test.partition("::")
         name = name.partition("[")[0]
