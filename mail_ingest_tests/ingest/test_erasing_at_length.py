@@ -91,12 +91,12 @@ def test_a_reader_that_keeps_the_file_ends_an_erasure_with_three_and_finishing_i
         erasing.stdin.write(f"{JANE}\n")
         erasing.stdin.close()
         erasing.stdin = None
-        while not engine.registry.erasures.unfinished():
+        while erasing.poll() is None and not engine.registry.erasures.unfinished():
             time.sleep(0.02)
         with _kept_open(engine.settings.duckdb_path, erasing):
             _, said = erasing.communicate(timeout=120)
     assert erasing.returncode == 3, said
-    assert "did not let go within 2 s" in said
+    assert "did not let go" in said
     assert "Traceback" not in said
     assert engine.registry.erasures.unfinished() != []
 
