@@ -57,7 +57,7 @@ def test_any_sequence_of_changes_troubles_and_deaths_converges(
     began = time.monotonic()
 
     # what is the same for both warehouses is drawn once more often
-    @settings(_SETTINGS, max_examples=5 if "duckdb" in request.node.name else 3, derandomize=True)
+    @settings(_SETTINGS, max_examples=4 if "duckdb" in request.node.name else 3, derandomize=True)
     @given(histories(least=5, most=8), conditions)
     def converges(rounds: list[Round], under: Conditions) -> None:
         _converge(rounds, under, tally, new_warehouse)
