@@ -24,6 +24,7 @@ class Gmail:
 
     def __init__(self, announced: dict[str, Any]) -> None:
         self.url: str = announced["url"]
+        self.accounts: list[dict[str, Any]] = announced["accounts"]
         self.tokens: dict[str, str] = {account["address"]: account["token"] for account in announced["accounts"]}
 
     @property

@@ -183,6 +183,26 @@ def assert_true_to_gmail(engine: Engine, box: Mailbox) -> None:
     assert_contents_equal(engine, box)
 
 
+def assert_exact(warehouse: str, account_id: str, box: Mailbox) -> None:
+    """One account's rows in a Postgres warehouse that others share are its mailbox's, each once."""
+    where = f"where account_id = '{account_id}'"
+    states = execute(
+        warehouse, f"select message_id, thread_id, label_ids::text from gmail.message_states {where} and not is_deleted"
+    )
+    truth = {key: (record.thread_id, frozenset(record.label_ids)) for key, record in box.messages().items()}
+    assert {row[0]: (row[1], frozenset(orjson.loads(row[2]))) for row in states} == truth
+    assert len(states) == len(truth)
+    deleted = execute(warehouse, f"select message_id from gmail.message_states {where} and is_deleted")
+    assert {row[0] for row in deleted} == set(box.deleted_ids())
+    contents = dict(execute(warehouse, f"select message_id, sha256 from gmail.messages {where}"))
+    assert contents.keys() == truth.keys() | {row[0] for row in deleted}
+    assert all(contents[key] == hashlib.sha256(box.raw(key)).hexdigest() for key in truth)
+    [(authors,)] = execute(warehouse, f"select count(*) from gmail.message_recipients {where} and kind = 'from'")
+    assert authors == len(contents)
+    [(labels,)] = execute(warehouse, f"select count(*) from mail.labels {where} and deleted_at is null")
+    assert labels == len(box.labels())
+
+
 def assert_analyst_tables_are_built(engine: Engine) -> None:
     """The analyst tables hold what a full build gives, and something at all."""
     tables = [relation for relation in load_relations() if relation.is_table]

@@ -213,7 +213,7 @@ def change(
     if shard is not None:
         from mail_ingest.ingest.moving import move_account
 
-        engine = open_engine(wait)
+        engine = open_rewriting_engine(wait)
         move_account(engine, account, shard)
         engine.close()
     if any(other is not None for other in others):

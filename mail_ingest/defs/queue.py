@@ -41,6 +41,11 @@ class PriorityRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
         """Queues a run."""
         run = context.dagster_run
-        if "dagster/backfill" in run.tags and PRIORITY_TAG not in run.tags:
-            self._instance.add_run_tags(run.run_id, queue_tags(BACKFILL))
+        tags = self.missing_tags(run)
+        if tags:
+            self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
+
+    def missing_tags(self, run: dg.DagsterRun) -> dict[str, str]:
+        """Tags that a run is given when it is queued."""
+        return queue_tags(BACKFILL) if "dagster/backfill" in run.tags and PRIORITY_TAG not in run.tags else {}

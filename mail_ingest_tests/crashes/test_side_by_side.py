@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ from mail_ingest.settings import load_settings
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.crashes.conftest import doubled_rows
 from mail_ingest_tests.postgres import execute
-from mail_ingest_tests.truth import assert_analyst_tables_are_built
+from mail_ingest_tests.truth import assert_analyst_tables_are_built, assert_exact
 
 pytestmark = pytest.mark.warehouses("postgres")
 
@@ -96,29 +95,9 @@ def test_six_processes_load_six_accounts_at_once_and_every_row_is_exact(
         f"gmail_staging_{kind}_{shard}" for kind in ("content", "state") for shard in range(3)
     ]
     for address, box in boxes.items():
-        _assert_exact(warehouse_url, address, box)
+        assert_exact(warehouse_url, address, box)
     # each process built them beside the others, by the loads that it saw
     assert_analyst_tables_are_built(new_engine(**shared))
-
-
-def _assert_exact(warehouse: str, account_id: str, box: Mailbox) -> None:
-    """The account's rows are its mailbox's, each once."""
-    where = f"where account_id = '{account_id}'"
-    states = execute(
-        warehouse, f"select message_id, thread_id, label_ids::text from gmail.message_states {where} and not is_deleted"
-    )
-    truth = {key: (record.thread_id, frozenset(record.label_ids)) for key, record in box.messages().items()}
-    assert {row[0]: (row[1], frozenset(json.loads(row[2]))) for row in states} == truth
-    assert len(states) == len(truth)
-    deleted = execute(warehouse, f"select message_id from gmail.message_states {where} and is_deleted")
-    assert {row[0] for row in deleted} == set(box.deleted_ids())
-    contents = dict(execute(warehouse, f"select message_id, sha256 from gmail.messages {where}"))
-    assert contents.keys() == truth.keys() | {row[0] for row in deleted}
-    assert all(contents[key] == hashlib.sha256(box.raw(key)).hexdigest() for key in truth)
-    [(authors,)] = execute(warehouse, f"select count(*) from gmail.message_recipients {where} and kind = 'from'")
-    assert authors == len(contents)
-    [(labels,)] = execute(warehouse, f"select count(*) from mail.labels {where} and deleted_at is null")
-    assert labels == len(box.labels())
 
 
 def _start(variables: dict[str, str]) -> subprocess.Popen[str]:
