@@ -41,7 +41,7 @@ def measure(mailboxes: int, messages: int, postgres: str | None = None) -> Figur
     """Figures of so many mailboxes with so many messages each."""
     with ExitStack() as stack:
         enter = stack.enter_context
-        gmail = enter(serve(0, mailboxes=mailboxes, messages=messages, mean_size_bytes=MEAN_SIZE_BYTES))
+        gmail = enter(serve(messages, mailboxes=mailboxes, mean_size_bytes=MEAN_SIZE_BYTES))
         folder, url = enter(home()), enter(server(postgres))
         warehouse, storage = enter(database(url)), enter(database(url))
         fleet = enter(_fleet(gmail, folder, warehouse, storage))
@@ -148,9 +148,9 @@ def _fleet(gmail: Gmail, folder: Path, warehouse: str, storage: str) -> Iterator
 
     before = dict(os.environ)
     os.environ.update(environment(gmail, folder, MAIL_INGEST_WAREHOUSE=warehouse, MAIL_INGEST_RAW=str(folder / "raw")))
-    (folder / "dagster.yaml").write_text(
-        f"telemetry: {{enabled: false}}\nstorage:\n  postgres:\n    postgres_url: {storage.replace('postgresql:', 'postgresql+psycopg2:')}\n"
-    )
+    url = storage.replace("postgresql:", "postgresql+psycopg2:")
+    settings = f"telemetry: {{enabled: false}}\nstorage:\n  postgres:\n    postgres_url: {url}\n"
+    (folder / "dagster.yaml").write_text(settings)
     try:
         accounts = [account for account in gmail.accounts if account["address"].startswith("user")]
         with closing(Registry(load_settings())) as registry:

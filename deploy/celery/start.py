@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
@@ -85,16 +86,21 @@ class Processes:
             time.sleep(0.5)
 
     def end(self) -> None:
-        """Ends all, the last one started first; a server when nobody needs it any more."""
-        for name, process in reversed(self._running.items()):
+        """Ends all: what needs the servers first, and the servers when nobody needs them any more."""
+        servers = [self._running.pop(name) for name in ("redis", "postgres") if name in self._running]
+        self._end(list(self._running.values()), signal.SIGTERM)
+        # Postgres waits for its clients by SIGTERM, and tells its own processes itself
+        self._end(servers, signal.SIGINT)
+
+    def _end(self, processes: Sequence[subprocess.Popen[bytes]], sent: signal.Signals) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        for process in processes:
+            with suppress(ProcessLookupError):
+                # the processes of a worker stop their runs themselves
+                (os.killpg if sent is signal.SIGTERM else os.kill)(process.pid, sent)
+        for process in processes:
             try:
-                # Postgres ends at once by SIGINT, and waits for its clients by SIGTERM
-                sent = signal.SIGINT if name == "postgres" else signal.SIGTERM
-                # the processes of a worker stop their runs themselves; those of Postgres hear it from the first one
-                (os.kill if name == "postgres" else os.killpg)(process.pid, sent)
-                process.wait(PATIENCE_S)
-            except ProcessLookupError:
-                continue
+                process.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -102,9 +108,13 @@ class Processes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="where everything is kept; made if it does not exist")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where everything is kept; made if it does not exist"
+    )
     parser.add_argument("--workers", type=int, default=2, help="Celery workers, two if nothing is said")
-    parser.add_argument("--concurrency", type=int, default=4, help="runs at a time in each of them, four if nothing is said")
+    parser.add_argument(
+        "--concurrency", type=int, default=4, help="runs at a time in each of them, four if nothing is said"
+    )
     parser.add_argument("--port", type=int, default=3000, help="port of the webserver on loopback")
     parser.add_argument("--postgres", help="URL of a superuser of a server that runs already, instead of Debian's")
     options = parser.parse_args()
@@ -131,7 +141,11 @@ def serve(folder: Path, options: argparse.Namespace, processes: Processes) -> No
     make_databases(options.postgres or socket_url(folder, env), env)
     start_redis(folder, urlsplit(env["DAGSTER_CELERY_BROKER_URL"]), processes)
     # what the shell sets beside it, such as MAIL_INGEST_PRIVACY, is for all of them
-    shared = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
+    shared = {
+        **os.environ,
+        **env,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
+    }
     central = of_machine(folder / "central", shared)
     # makes Dagster's tables, which processes that start at the same time would not manage
     subprocess.run([BIN / "dagster", "instance", "migrate"], env=central, check=True, capture_output=True)
@@ -201,7 +215,9 @@ def start_postgres(folder: Path, port: int, processes: Processes) -> None:
             shutil.rmtree(data)
             raise SystemExit(f"initdb ended with {made.returncode}: {made.stderr.strip()}")
     settings = ["listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={data}"]
-    processes.start("postgres", [found[-1], "-D", data, *(word for each in settings for word in ("-c", each))], user=user)
+    processes.start(
+        "postgres", [found[-1], "-D", data, *(word for each in settings for word in ("-c", each))], user=user
+    )
     processes.wait_for("postgres", lambda: is_open(port))
 
 
@@ -238,7 +254,7 @@ def start_redis(folder: Path, broker: SplitResult, processes: Processes) -> None
     data.mkdir(exist_ok=True)
     settings = data / "redis.conf"
     settings.write_text(
-        f"bind 127.0.0.1\nport {broker.port}\nrequirepass {broker.password}\ndir {data}\nappendonly yes\nsave \"\"\n"
+        f'bind 127.0.0.1\nport {broker.port}\nrequirepass {broker.password}\ndir {data}\nappendonly yes\nsave ""\n'
     )
     processes.start("redis", [program, settings])
     processes.wait_for("redis", lambda: is_open(broker.port or 0))

@@ -1,7 +1,8 @@
-"""The app of a Celery worker: `celery -A mail_ingest.defs.celery_worker worker`. It executes runs of the instance in DAGSTER_HOME.
+"""The app of a Celery worker, which executes runs of the instance in DAGSTER_HOME.
 
-All settings are those of the launcher in its dagster.yaml, so what sends runs and what executes them cannot differ. Dagster's
-own command for workers reads a second file, writes the broker's password into a third, and hands no signal on.
+`celery -A mail_ingest.defs.celery_worker worker` starts one. All settings are those of the launcher in its dagster.yaml, so what
+sends runs and what executes them cannot differ. Dagster's own command for workers reads a second file, writes the broker's
+password into a third, and hands no signal on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from mail_ingest.errors import ConfigError
 
 @cache
 def make_app() -> Celery:
-    """The app. Connects to Dagster's storage for a moment. Raises ConfigError where dagster.yaml names no launcher of Celery's."""
+    """The app. Connects to Dagster's storage for a moment.
+
+    Raises ConfigError where dagster.yaml names no launcher of Celery's.
+    """
     with dg.DagsterInstance.get() as instance:
         launcher = instance.run_launcher
     if not isinstance(launcher, CeleryRunLauncher):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -30,13 +30,13 @@ from mail_ingest_tests.truth import assert_exact
 
 pytestmark = [
     pytest.mark.celery,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         shutil.which("redis-server") is None, reason="Redis is not installed (Debian: apt-get install redis-server)"
     ),
 ]
 
-GROUPS = 4
+GROUPS = 3
 MAILBOXES = 12
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
@@ -55,7 +55,7 @@ class Deployment:
 
     folder: Path
     url: str
-    env: dict[str, str]
+    env: dict[str, str] = field(repr=False)
     instance: dg.DagsterInstance
 
     def sync(self, group: str) -> str:
@@ -75,7 +75,7 @@ class Deployment:
         [told] = [
             match
             for entry in self.instance.all_logs(run_id)
-            if (match := re.match(r"Started process for run \(pid: (\d+)\)", entry.user_message))
+            if (match := re.match(r"Started process for run \(pid: (\d+)\)", entry.message))
         ]
         return int(told[1])
 
@@ -113,7 +113,7 @@ def deployment(gmail: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[De
             running = Deployment.pids(Deployment(folder, "", {}, instance))
         finally:
             process.send_signal(signal.SIGTERM)
-            said, _ = process.communicate(timeout=60)
+            said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert not [name for name, pid in running.items() if Path(f"/proc/{pid}").exists()]
 
@@ -136,9 +136,9 @@ def test_a_fleet_over_two_workers_of_which_one_is_killed_ends_equal_to_its_mailb
     for number, box in enumerate(boxes.values()):
         _change(box, number)
     second = [deployment.sync(f"team-{number}") for number in range(GROUPS)]
-    wait_for(lambda: {deployment.status(run) for run in second} == {"SUCCESS"}, within_s=240)
-    wait_for(lambda: deployment.status(first[0]) == "FAILURE", within_s=240)
-    wait_for(lambda: not _unfinished(deployment.instance), within_s=240)
+    wait_for(lambda: {deployment.status(run) for run in second} == {"SUCCESS"}, within_s=600)
+    wait_for(lambda: deployment.status(first[0]) == "FAILURE", within_s=600)
+    wait_for(lambda: not _unfinished(deployment.instance), within_s=600)
 
     # nobody has done anything about the dead worker
     retried = [run for run in deployment.instance.get_runs() if run.parent_run_id == first[0]]
@@ -159,7 +159,7 @@ def test_a_fleet_over_two_workers_of_which_one_is_killed_ends_equal_to_its_mailb
 
 
 def _register(gmail: Simulator, env: dict[str, str], folder: Path) -> dict[str, Mailbox]:
-    """Twelve mailboxes in four groups, opened by one service account whose key lies encrypted in the control database."""
+    """Twelve mailboxes in three groups, opened by one service account whose key lies encrypted in the control database."""
     (folder / "robot.json").write_text(json.dumps(gmail.service_account()))
     registry = Registry(load_settings(env))
     boxes = {}
