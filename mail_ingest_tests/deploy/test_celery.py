@@ -47,6 +47,15 @@ mutation Launch($params: ExecutionParams!) {
   }
 }
 """
+TERMINATE = """
+mutation Terminate($run: String!) {
+  terminateRun(runId: $run) {
+    __typename
+    ... on TerminateRunFailure { message }
+    ... on PythonError { message }
+  }
+}
+"""
 
 
 @dataclass
@@ -134,7 +143,8 @@ def test_a_fleet_over_two_workers_of_which_one_is_killed_ends_equal_to_its_mailb
 
     # the mailboxes do not wait for anybody
     for number, box in enumerate(boxes.values()):
-        _change(box, number)
+        # what was not bought before the kill, and is gone then, is nowhere
+        _change(box, number, deletes=3 if number % GROUPS else 0)
     second = [deployment.sync(f"team-{number}") for number in range(GROUPS)]
     wait_for(lambda: {deployment.status(run) for run in second} == {"SUCCESS"}, within_s=600)
     wait_for(lambda: deployment.status(first[0]) == "FAILURE", within_s=600)
@@ -157,6 +167,18 @@ def test_a_fleet_over_two_workers_of_which_one_is_killed_ends_equal_to_its_mailb
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "drift" in verified.stdout
 
+    # a run that a person ends is canceled, and keeps what it has
+    boxes["person-01@example.com"].generate(40, seed=200, mean_size_bytes=3_000)
+    gate = Gate(gmail, "messages.get", "person-01@example.com", after=10)
+    ended = deployment.sync("team-1")
+    wait_for(gate.is_reached)
+    terminated = ask(deployment.url, TERMINATE, run=ended)["terminateRun"]
+    assert terminated["__typename"] == "TerminateRunSuccess", terminated
+    gate.open()
+    wait_for(lambda: deployment.status(ended) not in ("STARTED", "CANCELING"), within_s=600)
+    assert deployment.status(ended) == "CANCELED"
+    assert not [run for run in deployment.instance.get_runs() if run.parent_run_id == ended]
+
 
 def _register(gmail: Simulator, env: dict[str, str], folder: Path) -> dict[str, Mailbox]:
     """Twelve mailboxes in three groups, opened by one service account whose key lies encrypted in the control database."""
@@ -174,10 +196,10 @@ def _register(gmail: Simulator, env: dict[str, str], folder: Path) -> dict[str, 
     return boxes
 
 
-def _change(box: Mailbox, number: int) -> None:
+def _change(box: Mailbox, number: int, deletes: int) -> None:
     ids = sorted(box.messages())
     box.relabel_many(ids[:20], add=[box.create_label("Later")])
-    box.delete_many(ids[-3:])
+    box.delete_many(ids[:deletes])
     box.generate(10, seed=100 + number, mean_size_bytes=3_000)
 
 
