@@ -30,7 +30,7 @@ from mail_ingest_tests.truth import assert_exact
 
 pytestmark = [
     pytest.mark.celery,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(
         shutil.which("redis-server") is None, reason="Redis is not installed (Debian: apt-get install redis-server)"
     ),
