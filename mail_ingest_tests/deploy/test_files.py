@@ -177,7 +177,7 @@ def test_the_dockerfile_copies_what_exists_and_what_reaches_the_engine() -> None
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_the_dockerfiles_install_commands_work_in_an_empty_environment(tmp_path: Path) -> None:
     """Its own `pip install`, over the files that it copies and no others; then every program of the compose file."""
     instructions = _dockerfile()
