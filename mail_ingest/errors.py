@@ -4,6 +4,7 @@
       ConfigError              fix a setting or an argument; nothing was done (exit code 2)
       BusyError                another process holds what is needed; try later (exit code 3)
       WarehouseError           the warehouse or the raw archive could not be written (disk full, damaged file)
+      BudgetStoreError         the budget that processes share could not be read or written; each goes on by itself
       CancelledError           somebody asked the sync to end; what was loaded stays
       SweepRefusedError        a sweep came back too short to be believed; a person decides
       GmailError               Gmail answered with something that stops this account
@@ -42,6 +43,10 @@ class BusyError(MailIngestError):
 
 class WarehouseError(MailIngestError):
     """The warehouse or the raw archive could not be read or written."""
+
+
+class BudgetStoreError(MailIngestError):
+    """The budget of a project that processes share could not be read or written."""
 
 
 class CancelledError(MailIngestError):

@@ -44,6 +44,7 @@ class Settings:
     key: str = field(default="", repr=False)
     quota_share: float = 0.8
     backfill_share: float = 0.6
+    quota_reserve: float = 0.1
     max_in_flight: int = 10
     accounts_at_once: int = 64
     shard_size: int = 500
@@ -132,6 +133,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         key=env.get("MAIL_INGEST_KEY") or "",
         quota_share=_number("MAIL_INGEST_QUOTA_SHARE", env.get("MAIL_INGEST_QUOTA_SHARE") or "0.8", 0.01, 1.0),
         backfill_share=_number("MAIL_INGEST_BACKFILL_SHARE", env.get("MAIL_INGEST_BACKFILL_SHARE") or "0.6", 0.01, 1.0),
+        quota_reserve=_number("MAIL_INGEST_QUOTA_RESERVE", env.get("MAIL_INGEST_QUOTA_RESERVE") or "0.1", 0.0, 0.9),
         max_in_flight=int(_number("MAIL_INGEST_MAX_IN_FLIGHT", env.get("MAIL_INGEST_MAX_IN_FLIGHT") or "10", 1, 100)),
         accounts_at_once=int(
             _number("MAIL_INGEST_ACCOUNTS_AT_ONCE", env.get("MAIL_INGEST_ACCOUNTS_AT_ONCE") or "64", 1, 200)

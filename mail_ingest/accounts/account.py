@@ -32,6 +32,7 @@ class Account:
     names or ids, one a line. `buys_again`: a person agreed that what is stored in a stricter form than now is bought again.
     `account_group`: the team, customer or person it belongs to; None without one. `discovered_from` names the directory that
     a discovery found it in, and is empty where a person registered it. `schedule` and what it goes by: see `schedules`.
+    `project`: the Google project whose quota it spends, `default` where its credentials name none.
     """
 
     account_id: str
@@ -68,6 +69,7 @@ class Account:
     messages_last_day: int | None
     messages_last_week: int | None
     last_push_at: datetime | None
+    project: str
 
     @property
     def activity(self) -> Activity:

@@ -22,6 +22,13 @@ SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
 GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105
 READING_SCOPES = (SCOPE, "https://www.googleapis.com/auth/gmail.modify", "https://mail.google.com/")
 
+DEFAULT_PROJECT = "default"
+"""The project of credentials that name none."""
+
+_CLIENT_ID = re.compile(r"(\d+)-[^.]*\.apps\.googleusercontent\.com")
+_SERVICE_ACCOUNT = re.compile(r"[^@]+@([a-z0-9.:-]+)\.iam\.gserviceaccount\.com")
+_PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,79}")
+
 CredentialKind = Literal["authorized_user", "service_account", "token_env", "reference", "application_default"]
 
 
@@ -116,6 +123,23 @@ def _with_subject(content: dict[str, str], subject: str) -> dict[str, str]:
     return {**content, "subject": subject.strip()}
 
 
+def project_of(credential: Credential) -> str:
+    """The Google project whose quota is spent: that of the OAuth client, by number, or of the service account, by id.
+
+    What is behind a reference, and what application-default credentials find, is not looked at for this.
+    """
+    content = credential.content
+    if credential.kind == "authorized_user":
+        named = _CLIENT_ID.fullmatch(content["client_id"])
+        return named[1][:80] if named else DEFAULT_PROJECT
+    if credential.kind == "service_account":
+        given = content.get("project_id", "")
+        named = _SERVICE_ACCOUNT.fullmatch(content["client_email"])
+        project = given or (named[1] if named else "")
+        return project if _PROJECT.fullmatch(project) else DEFAULT_PROJECT
+    return DEFAULT_PROJECT
+
+
 def _authorized_user(doc: Mapping[str, Any], where: str) -> Credential:
     required = ("client_id", "client_secret", "refresh_token")
     _require(doc, where, required)
@@ -128,7 +152,9 @@ def _authorized_user(doc: Mapping[str, Any], where: str) -> Credential:
 def _service_account(doc: Mapping[str, Any], where: str, subject: str) -> Credential:
     _require(doc, where, ("client_email", "private_key"))
     content = {
-        key: doc[key] for key in ("client_email", "private_key", "private_key_id") if isinstance(doc.get(key), str)
+        key: doc[key]
+        for key in ("client_email", "private_key", "private_key_id", "project_id")
+        if isinstance(doc.get(key), str)
     }
     content["token_uri"] = _token_uri(where, doc)
     _check_private_key(where, content["private_key"])

@@ -16,13 +16,15 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mail_ingest.accounts.tables import metadata, project_budgets
 from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.folders import make_private
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 _MIGRATION_LOCK = 0x6D61696C  # any fixed number; it names the advisory lock
 _BUSY_TIMEOUT_MS = 30_000
 _POLL_MS = 200
+_BUDGET_BUSY_TIMEOUT_MS = 5_000
 
 
 def open_database(url: str, env: str | None = None) -> Engine:
@@ -48,6 +50,18 @@ def open_database(url: str, env: str | None = None) -> Engine:
     return engine
 
 
+def open_budget_file(path: Path) -> Engine:
+    """An engine on the file in which the processes of one machine share budgets. Makes it (mode 0600) where it is missing.
+
+    Apart from the control database, so that leases and accounts do not wait for each other. What a power cut takes of it is a
+    second's units.
+    """
+    engine = _open_sqlite(URL.create("sqlite", database=str(path)), _BUDGET_BUSY_TIMEOUT_MS, "normal")
+    with engine.begin() as connection:
+        metadata.create_all(connection, [project_budgets])
+    return engine
+
+
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
@@ -63,7 +77,7 @@ def _parse(url: str) -> URL:
     raise ConfigError(f"MAIL_INGEST_CONTROL starts with {backend!r}; it takes sqlite:///FILE or postgresql://...")
 
 
-def _open_sqlite(url: URL) -> Engine:
+def _open_sqlite(url: URL, busy_timeout_ms: int = _BUSY_TIMEOUT_MS, synchronous: str = "full") -> Engine:
     path = Path(url.database or "").absolute()
     make_private(path.parent)
     # never opened where it exists: closing it would take away the locks of other engines of this process (`shared_files`)
@@ -75,7 +89,8 @@ def _open_sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: object, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]
-        connection.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")  # type: ignore[attr-defined]
+        connection.execute(f"pragma busy_timeout = {busy_timeout_ms}")  # type: ignore[attr-defined]
+        connection.execute(f"pragma synchronous = {synchronous}")  # type: ignore[attr-defined]
         # what is deleted is overwritten, so that no page keeps it
         connection.execute("pragma secure_delete = on")  # type: ignore[attr-defined]
         _use_wal(connection)  # type: ignore[arg-type]

@@ -31,7 +31,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of, group_of
-from mail_ingest.accounts.credentials import Credential
+from mail_ingest.accounts.budgets import BudgetStores
+from mail_ingest.accounts.credentials import DEFAULT_PROJECT, Credential, project_of
 from mail_ingest.accounts.database import of_another_deployment, open_database
 from mail_ingest.accounts.erasures import Erasures, forget_account, mark_anew
 from mail_ingest.accounts.hash_secret import HashSecret
@@ -84,6 +85,7 @@ class Registry:
         self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
         self.requests = Requests(self._reading, self._writing, now)
+        self.budget_stores = BudgetStores(settings.control, self._writing)
         self._hash_secret = HashSecret(self._reading, self._writing, self._sealer)
         self.erasures = Erasures(self._reading, self._writing, self._sealer, now)
 
@@ -215,6 +217,12 @@ class Registry:
         with self._reading().begin() as connection:
             rows = connection.execute(select(*columns)).all()
         return {row.account_id: (row.state, row.account_group, row.privacy or self._settings.privacy) for row in rows}
+
+    def projects(self) -> dict[str, str]:
+        """The Google project of every account that was not removed, by account_id."""
+        with self._reading().begin() as connection:
+            rows = connection.execute(select(accounts.c.account_id, accounts.c.project).where(_REGISTERED)).all()
+        return {row.account_id: row.project for row in rows}
 
     def policy(self, account: Account, *, privacy: PrivacySettings | None = None, needs_key: bool = True) -> Policy:
         """What may be stored of an account, or could be with other settings. `needs_key`: false where nothing is to be hashed.
@@ -408,9 +416,13 @@ class Registry:
             if key in self._tokens:
                 return self._tokens[key]
         content = self._sealer.open(account.account_id, sealed)
+        credential = Credential.from_bytes(account.credential_kind, content)
+        if account.project == DEFAULT_PROJECT != project_of(credential):
+            # registered by a version that knew of no projects
+            self._set(account.account_id, project=project_of(credential))
         source = token_source(
             account.account_id,
-            Credential.from_bytes(account.credential_kind, content),
+            credential,
             references=self._references,
             shared=SharedToken(account.account_id, self._sealer, self._writing),
         )
@@ -436,6 +448,7 @@ class Registry:
 
     def close(self) -> None:
         """Lets the database connections go; the next call opens them again."""
+        self.budget_stores.close()
         with self._lock:
             if self._engine is not None:
                 self._engine.dispose()
@@ -451,6 +464,7 @@ class Registry:
         hold_keys(connection)
         return {
             "credential_kind": credential.kind,
+            "project": project_of(credential),
             "credential": self._sealer.seal(account_id, credential.to_bytes()),
         }
 

@@ -69,6 +69,7 @@ accounts = Table(
     Column("messages_last_week", Integer),
     Column("last_push_at", UtcDateTime),
     Column("cancel_count", Integer, nullable=False, server_default="0"),
+    Column("project", String(80), nullable=False, server_default="default"),
 )
 
 access_tokens = Table(
@@ -120,6 +121,15 @@ request_filings = Table(
     Column("filed_at", UtcDateTime, nullable=False),
 )
 """The requests of the last minute, by which those that come too often are noticed."""
+
+project_budgets = Table(
+    "project_budgets",
+    metadata,
+    Column("project", String(80), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+"""What processes have leased of each Google project's units; see `budgets`. Beside an SQLite file it has a file of its own."""
 
 hash_secrets = Table(
     "hash_secrets",

@@ -63,7 +63,7 @@ def audit_check() -> dg.AssetChecksDefinition:
         ),
     )
     def run(config: AuditConfig, mail_ingest: MailIngest) -> dg.AssetCheckResult:
-        options = AuditOptions(sample=config.sample, max_units=config.max_units)
+        options = AuditOptions(sample=config.sample, max_units=config.max_units, purpose="scheduled")
         audits: list[Audit] = []
         failed: dict[str, str] = {}
         with mail_ingest.engine() as engine:

@@ -1,6 +1,7 @@
 """Requests of the control database become runs: the sensor that hands them over, and the job that fulfils them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -38,6 +39,9 @@ class RequestedConfig(dg.Config):
     new_mail: bool = Field(default=True, description="Buy the content of what is new, as any sync does.")
     months: list[str] = Field(default=[], description="Months whose content is bought as well, or instead.")
     triggered_by: str = Field(default="person", description="What `sync_runs` says of who asked: person or push.")
+    priority: int = Field(
+        default=ASKED, description="0 may spend the quota that is kept for what people ask for; others leave it."
+    )
 
 
 def requested_job(retry_policy: dg.RetryPolicy) -> dg.JobDefinition:
@@ -75,10 +79,11 @@ def _fulfil(engine: Engine, requests: Sequence[Request], config: RequestedConfig
     """Syncs the accounts, first what is new and then the months; a request is done when its account's last sync is."""
     ledger = engine.registry.requests
     open_requests = {request.account_id: request for request in requests}
-    passes = [SyncOptions(mode=config.mode, triggered_by=config.triggered_by)] if config.new_mail else []
+    asked = SyncOptions(triggered_by=config.triggered_by, priority=config.priority)
+    passes = [replace(asked, mode=config.mode)] if config.new_mail else []
     if config.months:
         mode: Literal["auto", "full"] = "full" if config.mode == "full" and not passes else "auto"
-        passes.append(SyncOptions(mode=mode, partitions=tuple(config.months), triggered_by=config.triggered_by))
+        passes.append(replace(asked, mode=mode, partitions=tuple(config.months)))
     runs: list[SyncRun] = []
     for number, options in enumerate(passes, start=1):
         is_last = number == len(passes)
@@ -173,6 +178,7 @@ def _run_request(batch: Batch) -> dg.RunRequest:
         new_mail=first.new_mail,
         months=list(first.wish.months),
         triggered_by=_TRIGGERED_BY.get(first.requested_by, "person"),
+        priority=first.priority,
     )
     # what is not urgent takes turns, and leaves slots for what is
     turn = "" if first.priority == ASKED else "drains" if first.requested_by == LONG_DRAIN else "requests"

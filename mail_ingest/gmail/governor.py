@@ -1,7 +1,7 @@
 """Spends the quota: every call asks here first, waits its turn, and is counted.
 
-One governor serves all accounts of a project, in this process alone: several processes divide the limit through
-`share`.
+An account's minute is paced here, because one process at a time syncs it; the minute and the day of its Google project are
+leased from a budget that processes share (`budget`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 from mail_ingest.errors import QuotaError
+from mail_ingest.gmail.budget import Budgets
 from mail_ingest.gmail.concurrency import InFlight
+from mail_ingest.gmail.leasing import Purpose, Shares
 from mail_ingest.gmail.ledger import Ledger, Usage
 from mail_ingest.gmail.pacing import Pace, Pacer, Unlimited
-from mail_ingest.gmail.quota import QuotaProfile
+from mail_ingest.gmail.quota import QuotaProfile, day_ends_at
 
-_PACIFIC = timezone(timedelta(hours=-8))
-"""Google's days end at midnight Pacific time. Without daylight saving: an hour late in summer, never early."""
-
-OWN_DAY_LIMIT = "shareOfTheDaySpent"
-"""`reason` of a QuotaError that comes from our own share of the project's day, and not from Gmail."""
+DEFAULT_PROJECT = "default"
+"""The project of accounts whose credentials name none."""
 
 _SHORTEST_SLEEP_S = 0.001
 
@@ -33,13 +32,16 @@ class _Lane:
         self.turn = threading.Lock()
         self.pace = pace
         self.in_flight: InFlight | None = None
+        self.project = DEFAULT_PROJECT
+        self.purpose: Purpose = "asked"
 
 
 class QuotaGovernor:
     """Paces calls per account and per project so that no minute and no day is overspent. Thread-safe.
 
-    `share` is the part of each limit that may be used. `units_today` is what was already spent since midnight Pacific
-    time. No call waits longer than `max_wait_s`; what would have to is refused with QuotaError.
+    `shares` are the parts of each limit that may be used, by purpose; `share` is one for all. `budgets` are those that
+    processes share; without them this process is alone in its projects. No call waits longer than `max_wait_s`; what would
+    have to is refused with QuotaError.
     """
 
     def __init__(
@@ -47,24 +49,32 @@ class QuotaGovernor:
         profile: QuotaProfile,
         *,
         share: float = 0.8,
+        shares: Shares | None = None,
+        budgets: Budgets | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         max_wait_s: float = 120.0,
-        units_today: int = 0,
     ) -> None:
         self.profile = profile
         self.ledger = Ledger()
-        self._share = share
+        self._shares = shares or Shares.of(share)
+        self.budgets = budgets or Budgets(profile, self._shares, clock=clock)
         self._clock = clock
         self._sleep = sleep
         self._max_wait_s = max_wait_s
         self._lock = threading.Lock()
         self._lanes: dict[str, _Lane] = {}
-        self._project = self._pace(profile.per_project_minute)
+        self._projects: dict[str, Pace] = {}
         self._last = clock()
         self._lag = 0.0
-        self._day = self._pacific_day()
-        self._units_today = units_today
+
+    def assign(self, account_id: str, *, project: str = DEFAULT_PROJECT, purpose: Purpose = "asked") -> None:
+        """Says which project an account's calls are charged to from now on, and what they are for. What its minute has seen
+        so far still counts."""
+        lane = self._lane(account_id)
+        with self._lock:
+            lane.project, lane.purpose = project, purpose
+            lane.pace.set_share(self._shares.backfill if purpose == "backfill" else self._shares.asked)
 
     def acquire(self, account_id: str, method: str) -> None:
         """Waits until a call may leave, and counts it as sent.
@@ -87,16 +97,9 @@ class QuotaGovernor:
         """Notes a quota refusal: nothing leaves for this account (or project) before `until`, in epoch seconds."""
         lane = self._lane(account_id)
         with self._lock:
-            pace = self._project if whole_project else lane.pace
+            pace = self._project_pace(lane.project) if whole_project else lane.pace
             now = self._now()
             pace.close(now, until + self._lag)
-
-    def set_share(self, share: float) -> None:
-        """Uses another part of each limit from now on; what was spent so far still counts."""
-        with self._lock:
-            self._share = share
-            for pace in (self._project, *(lane.pace for lane in self._lanes.values())):
-                pace.set_share(share)
 
     def in_flight(self, account_id: str, ceiling: int) -> InFlight:
         """The account's limiter of parallel calls, shared by its clients; the ceiling is the highest of theirs."""
@@ -107,47 +110,45 @@ class QuotaGovernor:
             lane.in_flight.widen(ceiling)
             return lane.in_flight
 
-    def spent_before(self, units: int) -> None:
-        """Notes what other processes have spent of today's units."""
-        with self._lock:
-            self._units_today += units
-
     def day_ends_at(self) -> datetime:
         """When the day's limits begin anew."""
-        today = datetime.fromtimestamp(self._clock(), _PACIFIC)
-        midnight = today.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        return midnight.astimezone(UTC)
+        return day_ends_at(self._clock())
 
     def _try_to_leave(self, account_id: str, lane: _Lane, units: int) -> float:
         """Counts the call and returns 0, or the seconds to wait before trying again."""
+        project, purpose = lane.project, lane.purpose
+        if (delay := self._pass_paces(lane, units, leaves=False)) > 0:
+            return delay
+        # outside of the lock: a lease may take milliseconds, and other projects need not wait for it
+        if (delay := self.budgets.take(account_id, project, purpose, units)) > 0:
+            return delay
+        if (delay := self._pass_paces(lane, units, leaves=True)) > 0:
+            self.budgets.put_back(project, purpose, units)
+        return delay
+
+    def _pass_paces(self, lane: _Lane, units: int, *, leaves: bool) -> float:
+        """Seconds until the paces of account and project let a call leave; at 0 it is counted if it leaves."""
         with self._lock:
-            self._spend_day(account_id, 0)
             now = self._now()
-            delay = max(lane.pace.delay(now, units), self._project.delay(now, units))
-            if delay <= 0:
-                self._spend_day(account_id, units)
-                lane.pace.sent(now, units)
-                self._project.sent(now, units)
+            paces = (lane.pace, self._project_pace(lane.project))
+            delay = max(pace.delay(now, units) for pace in paces)
+            if leaves and delay <= 0:
+                for pace in paces:
+                    pace.sent(now, units)
             return delay
 
-    def _spend_day(self, account_id: str, units: int) -> None:
-        today = self._pacific_day()
-        if today != self._day:
-            self._day, self._units_today = today, 0
-        limit = self.profile.per_project_day
-        if limit is not None and self._units_today + units > limit * self._share:
-            raise self._out_of_quota(
-                account_id, f"{self._units_today} units today", self.day_ends_at(), reason=OWN_DAY_LIMIT
-            )
-        self._units_today += units
-
-    def _out_of_quota(self, account_id: str, what: str, resume_at: datetime, reason: str = "") -> QuotaError:
+    def _out_of_quota(self, account_id: str, what: str, resume_at: datetime) -> QuotaError:
         return QuotaError(
             f"quota is used up for {account_id} ({what}); work resumes at {resume_at:%Y-%m-%d %H:%M:%S} UTC",
             resume_at=resume_at,
             account_id=account_id,
-            reason=reason,
         )
+
+    def _project_pace(self, project: str) -> Pace:
+        pace = self._projects.get(project)
+        if pace is None:
+            pace = self._projects[project] = self._pace(self.profile.per_project_minute)
+        return pace
 
     def _lane(self, account_id: str) -> _Lane:
         with self._lock:
@@ -157,7 +158,7 @@ class QuotaGovernor:
             return lane
 
     def _pace(self, limit: int | None) -> Pace:
-        return Unlimited() if limit is None else Pacer(limit, self._share)
+        return Unlimited() if limit is None else Pacer(limit, self._shares.asked)
 
     def _now(self) -> float:
         """The clock, but never backwards: a clock that is set back must not stop the pace."""
@@ -167,6 +168,3 @@ class QuotaGovernor:
             now = self._last
         self._last = now
         return now
-
-    def _pacific_day(self) -> int:
-        return datetime.fromtimestamp(self._clock(), _PACIFIC).toordinal()

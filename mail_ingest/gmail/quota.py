@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 
 from mail_ingest.errors import ConfigError
 
 WINDOW_S = 60.0
 """Gmail meters in fixed windows of one minute. Where they begin is told only by a refusal's `window_start_time`."""
+
+_PACIFIC = timezone(timedelta(hours=-8))
+"""Google's days end at midnight Pacific time. Without daylight saving: an hour late in summer, never early."""
 
 COSTS_2026: Mapping[str, int] = MappingProxyType(
     {
@@ -87,6 +91,18 @@ def parse_quota(spec: str) -> QuotaProfile:
         if (limits.get(name) or dearest) < dearest:
             raise _refused(spec, f"{key}={limits[name]} cannot pay a single call of {dearest} units")
     return profile
+
+
+def pacific_day(moment: float) -> int:
+    """The number of the day that the limits of a day are for, of a time in epoch seconds."""
+    return datetime.fromtimestamp(moment, _PACIFIC).toordinal()
+
+
+def day_ends_at(moment: float) -> datetime:
+    """When the day's limits begin anew after a time in epoch seconds."""
+    today = datetime.fromtimestamp(moment, _PACIFIC)
+    midnight = today.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return midnight.astimezone(UTC)
 
 
 def _pairs(spec: str) -> dict[str, str]:

@@ -174,15 +174,12 @@ class AccountSync:
             yield
 
     def _client(self) -> GmailClient:
-        client = self._engine.client(self.account)
+        client = self._engine.client(self.account, self._options.purpose)
         self.outcome.findings = client.findings
         return client
 
     def _read_gmail(self) -> None:
-        # the rest is left to the syncs that run beside a backfill, in other processes
         engine, run, options = self._engine, self.outcome, self._options
-        is_backfill = bool(options.partitions)
-        engine.governor.set_share(engine.settings.backfill_share if is_backfill else engine.settings.quota_share)
         if options.list_only:
             client = self._client()
             check_mailbox(client.get_profile(), self._account_id)

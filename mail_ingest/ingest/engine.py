@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,16 @@ from mail_ingest.errors import (
     WarehouseError,
     stack_of,
 )
-from mail_ingest.gmail import GmailClient, QuotaGovernor, Transport, parse_quota
+from mail_ingest.gmail import (
+    DEFAULT_PROJECT,
+    Budgets,
+    GmailClient,
+    Purpose,
+    QuotaGovernor,
+    Shares,
+    Transport,
+    parse_quota,
+)
 from mail_ingest.ingest.account_states import States, copy_account_states
 from mail_ingest.ingest.account_sync import AccountSync
 from mail_ingest.ingest.cursor import Cursor
@@ -103,12 +113,14 @@ class Engine:
             raise ConfigError(
                 "MAIL_INGEST_QUOTA=off is for loopback addresses only: Gmail would refuse, and lock the mailbox out"
             )
-        self.governor = QuotaGovernor(profile, share=settings.quota_share, clock=clock, sleep=sleep)
+        shares = Shares.of(settings.quota_share, settings.quota_reserve, settings.backfill_share)
+        budgets = Budgets(profile, shares, stores=self.registry.budget_stores.of, clock=clock)
+        self.governor = QuotaGovernor(profile, shares=shares, budgets=budgets, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
         self._max_in_flight = settings.max_in_flight
-        self._knows_todays_units = False
         self._keeps_analyst_tables = True
+        self._counted_day: datetime | None = None
         self._has_built = False
         self._copied_states: States = {}
         self._built_at = time.monotonic()
@@ -119,6 +131,7 @@ class Engine:
 
     def close(self) -> None:
         """Lets connections go. The engine can be used again, it opens new ones."""
+        self.governor.budgets.settle()
         if "transport" in self.__dict__:
             self.transport.close()
         self.registry.close()
@@ -141,8 +154,10 @@ class Engine:
         other.load = load
         return other
 
-    def client(self, account: Account) -> GmailClient:
-        """A client of one account's mailbox. Raises ConfigError where its credentials cannot be decrypted."""
+    def client(self, account: Account, purpose: Purpose = "asked") -> GmailClient:
+        """A client of one account's mailbox, which spends what its project has left for the purpose. Raises ConfigError where
+        its credentials cannot be decrypted."""
+        self.governor.assign(account.account_id, project=account.project, purpose=purpose)
         return GmailClient(
             account.account_id,
             token=self.registry.token_source(account.account_id),
@@ -285,6 +300,7 @@ class Engine:
         with self.warehouse.keep_open():
             runs = self._sync_all(accounts, options, on_progress, on_done, is_cancelled)
             self._keeping(self.warehouse.let_go, "closing of the warehouse")
+        self.governor.budgets.settle()
         return runs
 
     def _sync_all(
@@ -295,7 +311,7 @@ class Engine:
         on_done: Callable[[SyncRun], None],
         is_cancelled: Callable[[str], bool],
     ) -> list[SyncRun]:
-        self._count_todays_units()
+        self.count_todays_units()
         runs: list[SyncRun] = []
         synced: list[Account] = []
 
@@ -419,11 +435,25 @@ class Engine:
         if self._keeps_analyst_tables and time.monotonic() - self._built_at >= BUILD_SECONDS:
             self.keep_analyst_tables()
 
-    def _count_todays_units(self) -> None:
-        """Tells the governor what earlier processes have spent of the project's day, as far as `sync_runs` knows: looks
-        that found nothing new leave no row, at 2 units each."""
-        if self._knows_todays_units or self.governor.profile.per_project_day is None or not self.warehouse.exists:
+    def count_todays_units(self) -> None:
+        """Tells each project's budget what `sync_runs` knows of its day, once a process and day: a budget may have been lost,
+        or be younger than the day."""
+        day_began_at = self.governor.day_ends_at() - timedelta(days=1)
+        if (
+            self._counted_day == day_began_at
+            or self.governor.profile.per_project_day is None
+            or not self.warehouse.exists
+        ):
             return
         with suppress(WarehouseError, BusyError):  # said by the sync of the first account
-            self.governor.spent_before(self.queries.units_since(self.governor.day_ends_at() - timedelta(days=1)))
-            self._knows_todays_units = True
+            for project, units in self.units_by_project(day_began_at).items():
+                self.governor.budgets.note_spent(project, units)
+            self._counted_day = day_began_at
+
+    def units_by_project(self, since: datetime) -> dict[str, int]:
+        """Units that recorded syncs have spent since a moment; looks that found nothing new leave no row, at 2 units each."""
+        projects = self.registry.projects()
+        spent: Counter[str] = Counter()
+        for account_id, units in self.queries.units_since(since).items():
+            spent[projects.get(account_id, DEFAULT_PROJECT)] += units
+        return dict(spent)

@@ -26,8 +26,10 @@ def estimate_backfill(
     left_today = None
     if profile.per_project_day is not None:
         day_began_at = engine.governor.day_ends_at() - timedelta(days=1)
-        spent = engine.queries.units_since(day_began_at) if engine.warehouse.exists else 0
-        left_today = max(int(profile.per_project_day * share) - spent, 0)
+        spent = engine.units_by_project(day_began_at) if engine.warehouse.exists else {}
+        # accounts of several projects: the day ends first for the one that has spent most
+        most = max((spent.get(account.project, 0) for account in accounts), default=0)
+        left_today = max(int(profile.per_project_day * share) - most, 0)
     return estimate(known, partitions, Quota(profile, share, left_today), now, max_messages)
 
 

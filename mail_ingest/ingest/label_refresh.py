@@ -41,7 +41,7 @@ def refresh_labels(engine: Engine, account: Account, max_units: int) -> Refreshe
     account_id = account.account_id
     before = engine.governor.ledger.snapshot(account_id)
     with engine.locks.hold(f"account:{account_id}"), Spool(engine.spool_folder) as spool:
-        client = engine.client(account)
+        client = engine.client(account, "scheduled")
         stored = [known for known in engine.queries.labels(account_id).values() if known.deleted_at is None]
         stored.sort(key=lambda known: known.counts_at or datetime.min.replace(tzinfo=UTC))
         counted: list[tuple[Label, datetime | None]] = []

@@ -11,7 +11,7 @@ from typing import Literal
 import orjson
 
 from mail_ingest.accounts import Account
-from mail_ingest.gmail import Findings, Ledger, Snapshot
+from mail_ingest.gmail import Findings, Ledger, Purpose, Snapshot
 from mail_ingest.sources.batches import RowBuffer
 from mail_ingest.sources.tables import SYNC_RUNS
 from mail_ingest.warehouse.spool import Spool
@@ -29,7 +29,8 @@ class SyncOptions:
     asks Gmail which messages belong to the partitions, and for nothing else. `accept_shrink`: a person has looked, and the
     mailbox really lost as many messages as a sweep says. `retry` buys only what failed before, at once whatever its next try, and
     of that `message_ids` alone if there are any. `leaves_long_drains`: where many accounts are synced, one with much to buy is
-    left to a request for a run of its own.
+    left to a request for a run of its own. `triggered_by` and `priority` (0 where somebody waits
+    for it, see `accounts.wishes`) say how much of the project's quota it may spend.
     """
 
     mode: Mode = "auto"
@@ -44,6 +45,14 @@ class SyncOptions:
     message_ids: tuple[str, ...] = ()
     leaves_long_drains: bool = False
     triggered_by: str = "person"
+    priority: int = 0
+
+    @property
+    def purpose(self) -> Purpose:
+        """What its units are for: backfills have a smaller share, and what nobody waits for leaves some to people."""
+        if self.partitions:
+            return "backfill"
+        return "asked" if self.triggered_by in ("person", "push") and self.priority == 0 else "scheduled"
 
     @property
     def may_go_side_by_side(self) -> bool:

@@ -375,13 +375,13 @@ class Queries:
             ).fetchone()
         return (int(row[0]), int(row[1]), _aware(row[2])) if row else (0, 0, None)
 
-    def units_since(self, since: datetime) -> int:
-        """Units that all accounts' recorded syncs have spent since a moment."""
+    def units_since(self, since: datetime) -> dict[str, int]:
+        """Units that accounts' recorded syncs have spent since a moment, by account."""
         with self._warehouse.open() as connection:
-            row = connection.execute(
-                "select coalesce(sum(units), 0) from gmail.sync_runs where started_at >= ?", [since]
-            ).fetchone()
-        return int(row[0]) if row else 0
+            rows = connection.execute(
+                "select account_id, sum(units) from gmail.sync_runs where started_at >= ? group by account_id", [since]
+            ).fetchall()
+        return {str(account_id): int(units) for account_id, units in rows}
 
     def row_counts(self, tables: Sequence[str]) -> dict[str, int]:
         """Rows by table or view, named with their schema."""

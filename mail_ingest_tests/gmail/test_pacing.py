@@ -4,13 +4,14 @@ import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mail_ingest.errors import QuotaError
-from mail_ingest.gmail import OWN_DAY_LIMIT, QuotaGovernor, parse_quota
+from mail_ingest.gmail import OWN_DAY_LIMIT, QuotaGovernor, Shares, parse_quota
 from mail_ingest_tests.gmail.stage import ADA, EPOCH, Clock
 
 GET = "messages.get"
@@ -46,8 +47,8 @@ def spend(governor: QuotaGovernor, clock: Clock, seconds: float, method: str = G
     return log
 
 
-def make_governor(clock: Clock, quota: str = "2026", share: float = 1.0, **more: float) -> QuotaGovernor:
-    return QuotaGovernor(parse_quota(quota), share=share, clock=clock, sleep=clock.sleep, **more)  # type: ignore[arg-type]
+def make_governor(clock: Clock, quota: str = "2026", share: float = 1.0, **more: Any) -> QuotaGovernor:
+    return QuotaGovernor(parse_quota(quota), share=share, clock=clock, sleep=clock.sleep, **more)
 
 
 @pytest.mark.parametrize("quota", ["2026", "previous", "user=1000"])
@@ -73,10 +74,10 @@ def test_share_of_the_limit_holds_for_every_minute_and_is_used_up_on_average() -
 
 def test_another_share_holds_from_now_on_and_what_was_spent_before_counts() -> None:
     clock = Clock()
-    governor = make_governor(clock, share=0.8)
+    governor = make_governor(clock, shares=Shares(0.8, 0.8, 0.3))
     spend(governor, clock, 30)
 
-    governor.set_share(0.3)
+    governor.assign(ADA, purpose="backfill")
     log = spend(governor, clock, 600)
 
     assert log.worst_minute() <= 0.3 * 6_000
@@ -86,11 +87,12 @@ def test_another_share_holds_from_now_on_and_what_was_spent_before_counts() -> N
 
 def test_a_smaller_share_ends_the_day_earlier_and_a_larger_one_goes_on() -> None:
     clock = Clock()
-    governor = make_governor(clock, "user=none,project=none,day=1000", share=0.4)
+    governor = make_governor(clock, "user=none,project=none,day=1000", shares=Shares(0.8, 0.8, 0.4))
+    governor.assign(ADA, purpose="backfill")
 
     with pytest.raises(QuotaError) as ended:
         spend(governor, clock, 600)
-    governor.set_share(0.8)
+    governor.assign(ADA)
     governor.acquire(ADA, GET)
 
     assert ended.value.reason == OWN_DAY_LIMIT
@@ -259,7 +261,8 @@ def test_wait_that_is_too_long_is_refused_with_the_time_to_come_back() -> None:
 
 def test_day_ends_work_at_our_share_and_begins_anew_at_midnight_in_california() -> None:
     clock = Clock(datetime(2026, 11, 21, 7, 59, tzinfo=UTC).timestamp())
-    governor = make_governor(clock, "day=1000", share=0.8, units_today=760)
+    governor = make_governor(clock, "day=1000", share=0.8)
+    governor.budgets.note_spent("default", 760)
     governor.acquire(ADA, GET)
     governor.acquire(ADA, GET)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mail_ingest.accounts import Account
 from mail_ingest.errors import WrongMailboxError
+from mail_ingest.gmail import Purpose
 from mail_ingest.ingest.audit.budget import Budget
 from mail_ingest.ingest.audit.contents import audit_at_gmail, audit_contents
 from mail_ingest.ingest.audit.report import Audit
@@ -24,11 +25,12 @@ AT_RISK_AFTER = timedelta(days=5)
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
     """`sample` messages are read at Gmail, 20 units each; `archive_sample` in the raw archive, for nothing. `max_units`
-    bounds the whole audit of one account; None does not."""
+    bounds the whole audit of one account; None does not. `purpose`: whether a person waits for it."""
 
     sample: int = 0
     max_units: int | None = None
     archive_sample: int = 50
+    purpose: Purpose = "asked"
 
 
 def audit_account(engine: Engine, account: Account, options: AuditOptions) -> Audit:
@@ -45,7 +47,7 @@ def _audit(engine: Engine, account: Account, options: AuditOptions) -> Audit:
     budget = Budget(engine.governor, account.account_id, options.max_units)
     policy = engine.registry.policy(account)
     audit_contents(engine, audit, budget, options.archive_sample, policy)
-    client = engine.client(account)
+    client = engine.client(account, options.purpose)
     with engine.locks.hold(f"account:{account.account_id}"):
         cursor = engine.cursor(account)  # finishes a load that an earlier process left pending
         if cursor is None:
