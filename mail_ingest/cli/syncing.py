@@ -227,8 +227,9 @@ def status(
     check_groups(engine.registry, groups or ())
     accounts = [engine.registry.get(address)] if address else engine.registry.list(groups=groups or ())
     rows = [_status(engine, account) for account in accounts]
+    projects = engine.projects_today(accounts)
     if as_json:
-        print_json({"accounts": rows})
+        print_json({"accounts": rows, "projects": [asdict(project) for project in projects]})
         return
     if not rows:
         say("no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one")
@@ -262,6 +263,12 @@ def status(
             for row in rows
         ],
     )
+    for project in projects:
+        if project.left is not None:
+            say(
+                f"project {project.project}: {project.units:,} units today, {project.left:,} left, {project.left_scheduled:,} of "
+                f"them for scheduled work, until {project.ends_at:%Y-%m-%d %H:%M} UTC"
+            )
     for row in rows:
         _say_unexpected(row["account_id"], row["unexpected_fields"])
 
@@ -271,6 +278,7 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
     row: dict[str, Any] = {
         "account_id": account.account_id,
         "account_group": account.account_group,
+        "project": account.project,
         "state": account.state,
         "state_reason": account.state_reason,
         "state_since": account.state_since,

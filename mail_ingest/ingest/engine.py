@@ -25,6 +25,7 @@ from mail_ingest.errors import (
 from mail_ingest.gmail import (
     DEFAULT_PROJECT,
     Budgets,
+    DayUse,
     GmailClient,
     Purpose,
     QuotaGovernor,
@@ -449,6 +450,13 @@ class Engine:
             for project, units in self.units_by_project(day_began_at).items():
                 self.governor.budgets.note_spent(project, units)
             self._counted_day = day_began_at
+
+    def projects_today(self, accounts: Iterable[Account]) -> list[DayUse]:
+        """What the projects of accounts have spent of the present day; none where nothing is limited."""
+        if self.governor.profile.is_off:
+            return []
+        names = sorted({account.project for account in accounts})
+        return [self.governor.budgets.day_use(name) for name in names]
 
     def units_by_project(self, since: datetime) -> dict[str, int]:
         """Units that recorded syncs have spent since a moment; looks that found nothing new leave no row, at 2 units each."""
