@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from mail_ingest.warehouse import row_security
 from mail_ingest.warehouse.configuration import Configuration, configuration_digests
 from mail_ingest.warehouse.connection import Connection
-from mail_ingest.warehouse.handing import Snapshots, readings, restricted
+from mail_ingest.warehouse.handing import Snapshots, among_changed, readings, restricted
 from mail_ingest.warehouse.loads import compare_loads, remember_loads
 from mail_ingest.warehouse.marts import Relation, comment, kinds_of_relations
 from mail_ingest.warehouse.memory import with_enough_memory
@@ -273,11 +273,15 @@ class _Run:
         snapshots.take("rows_before")
         # what readers take of the new rows is looked up in them, not in the whole table; long texts are written only once
         execute("drop table if exists fresh_rows")
-        select = restricted(relation)
+        select = restricted(relation, self._dialect)
         if not relation.updated_from:
             execute(f"create temporary table fresh_rows as {select}")
             select = f"select {', '.join(relation.columns)} from fresh_rows"
-        execute(f"delete from {relation.name} where ({columns}) in (select {columns} from changed_keys)")
+        # their places are known where the rows before were taken, and asking for these reads no column
+        is_stale = among_changed(relation.changes_by, relation.changes_by, self._dialect)
+        if self._dialect == "duckdb" and snapshots.has_rows:
+            is_stale = "rowid in (select place_of_row from rows_before)"
+        execute(f"delete from {relation.name} where {is_stale}")
         execute(f"insert into {relation.name} ({', '.join(relation.columns)}) {select}")
         if relation.updated_from:
             snapshots.take("fresh_rows")
@@ -304,7 +308,9 @@ class _Run:
         snapshots.take("rows_before")
         named = ", ".join((*relation.key, *source.columns))
         execute("drop table if exists fresh_rows")
-        execute(f"create temporary table fresh_rows as select {named} from ({restricted(relation)}) as rebuilt")
+        execute(
+            f"create temporary table fresh_rows as select {named} from ({restricted(relation, self._dialect)}) as rebuilt"
+        )
         execute(
             f"update {relation.name} as stale set {', '.join(f'{name} = fresh.{name}' for name in source.columns)} "
             f"from fresh_rows as fresh where {' and '.join(f'stale.{name} = fresh.{name}' for name in relation.key)}"
@@ -326,7 +332,7 @@ class _Run:
 
     def _snapshots(self, relation: Relation) -> Snapshots:
         tables = [table for table in self._tables if table.name not in (*self._full, *self._missing)]
-        return Snapshots(self._connection, relation, list(readings(relation, tables)))
+        return Snapshots(self._connection, relation, list(readings(relation, tables)), self._dialect)
 
     def _hand_on(self, snapshots: Snapshots, fresh: str) -> None:
         """Gives the tables that change from this one the keys of rows that differ, as they were and as they are."""

@@ -48,15 +48,26 @@ def places(relation: Relation) -> list[tuple[Source, tuple[int, int]]]:
     return found
 
 
-def restricted(relation: Relation) -> str:
+def restricted(relation: Relation, dialect: str) -> str:
     """A table's select with the relations that its changes come from cut down to `changed_keys`."""
     text = relation.select
-    columns = ", ".join(relation.changes_by)
     for source, (start, end) in sorted(places(relation), key=lambda place: place[1], reverse=True):
-        named = ", ".join(source.columns)
-        cut = f"from (select * from {source.name} where ({named}) in (select {columns} from changed_keys)) as changed"
-        text = text[:start] + cut + text[end:]
+        is_changed = among_changed(source.columns, relation.changes_by, dialect)
+        text = text[:start] + f"from (select * from {source.name} where {is_changed}) as changed" + text[end:]
     return text
+
+
+def among_changed(named: Sequence[str], columns: Sequence[str], dialect: str) -> str:
+    """A condition: the columns `named` hold one of the keys in `changed_keys`, which are called `columns` there.
+
+    DuckDB takes a Bloom filter into its scan only for one column, and only from keys that are filtered themselves; with it,
+    other columns are read for the rows of these keys alone. So the last column is asked for first, and the filter drops none.
+    """
+    condition = f"({', '.join(named)}) in (select {', '.join(columns)} from changed_keys)"
+    if dialect == "duckdb":
+        one, key = named[-1], columns[-1]
+        condition = f"{one} in (select {key} from changed_keys where length(cast({key} as varchar)) >= 0) and {condition}"
+    return condition
 
 
 class Snapshots:
@@ -65,21 +76,28 @@ class Snapshots:
     The rows after it may be any relation that has them, so that the table need not be read once more.
     """
 
-    def __init__(self, connection: Connection, relation: Relation, readers: Sequence[Reading]) -> None:
+    def __init__(self, connection: Connection, relation: Relation, readers: Sequence[Reading], dialect: str) -> None:
         self._execute = connection.execute
+        self._dialect = dialect
         self._relation = relation
         self._readings = readers
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether `take` keeps anything: somebody reads the table."""
+        return bool(self._readings)
+
     def take(self, name: str) -> None:
-        """Keeps the rows as they are now in a temporary table."""
+        """Keeps the rows as they are now in a temporary table; on DuckDB with their places in the table, as `place_of_row`."""
         if not self._readings:
             return
-        keys = ", ".join(self._relation.changes_by)
+        keys = self._relation.changes_by
+        place = ", rowid as place_of_row" if self._dialect == "duckdb" else ""
         columns = dict.fromkeys(column for reading in self._readings for column in self._compared(reading))
         self._execute(f"drop table if exists {name}")
         self._execute(
-            f"create temporary table {name} as select {', '.join(columns)} from {self._relation.name} "
-            f"where ({keys}) in (select {keys} from changed_keys)"
+            f"create temporary table {name} as select {', '.join(columns)}{place} from {self._relation.name} "
+            f"where {among_changed(keys, keys, self._dialect)}"
         )
 
     def differences(self, before: str, after: str) -> Iterator[tuple[Relation, str]]:
