@@ -66,7 +66,9 @@ def among_changed(named: Sequence[str], columns: Sequence[str], dialect: str) ->
     condition = f"({', '.join(named)}) in (select {', '.join(columns)} from changed_keys)"
     if dialect == "duckdb":
         one, key = named[-1], columns[-1]
-        condition = f"{one} in (select {key} from changed_keys where length(cast({key} as varchar)) >= 0) and {condition}"
+        condition = (
+            f"{one} in (select {key} from changed_keys where length(cast({key} as varchar)) >= 0) and {condition}"
+        )
     return condition
 
 
