@@ -17,7 +17,6 @@ import yaml
 from benchmarks.local import Gmail, inherited, run_worker
 from benchmarks.server import cpu_s, database_bytes
 from mail_ingest.accounts import Account, Registry, token_env
-from mail_ingest.defs.jobs import SyncConfig
 from mail_ingest.settings import Settings, load_settings
 
 _ROOT = Path(__file__).parent.parent
@@ -62,7 +61,6 @@ class Fleet:
         self.folder = folder
         self.postgres, control, self._dagster_postgres = databases or ("", "", "")
         self.cycles = 0
-        self._shard_size = shard_size
         self._workers = workers
         self._dagster_home = folder / "dagster"
         self._variables = {
@@ -94,7 +92,6 @@ class Fleet:
                 registry.add(
                     address,
                     token_env(_token_variable(number)),
-                    shard=number // self._shard_size,
                     content_since=f"{self.content_since:%Y-%m-%d}",
                 )
         finally:
@@ -142,12 +139,11 @@ class Fleet:
         )
 
     def _run(self, shard: int, addresses: list[str]) -> dict[str, Any]:
-        config = {"shards": [shard]} if "shards" in SyncConfig.model_fields else {"accounts": addresses}
         numbers = {address: number for number, address in enumerate(self.gmail.tokens)}
         tokens = {_token_variable(numbers[address]): self.gmail.tokens[address] for address in addresses}
         log = self.folder / f"run-{self.cycles}-{shard}.log"
         env = {**inherited(), **self._variables, **tokens}
-        return run_worker("dagster_run", env, pinned=False, log=log, config=config)
+        return run_worker("dagster_run", env, pinned=False, log=log, config={"shards": [shard]})
 
     def _write_dagster_yaml(self) -> None:
         """The project's own, with Dagster's storage where the warehouse is, and as many places in a pool as there are workers."""

@@ -48,6 +48,7 @@ class Settings:
     max_in_flight: int = 10
     accounts_at_once: int = 64
     shard_size: int = 500
+    shards_at_once: int = 2
     content_start: str = "2004-04"
     partitions: PartitionKind = "month"
     business_hours: str = "Mon-Fri 09:00-17:00 UTC"
@@ -138,6 +139,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         accounts_at_once=int(
             _number("MAIL_INGEST_ACCOUNTS_AT_ONCE", env.get("MAIL_INGEST_ACCOUNTS_AT_ONCE") or "64", 1, 200)
         ),
+        shards_at_once=int(_number("MAIL_INGEST_SHARDS_AT_ONCE", env.get("MAIL_INGEST_SHARDS_AT_ONCE") or "2", 1, 100)),
         shard_size=int(_number("MAIL_INGEST_SHARD_SIZE", env.get("MAIL_INGEST_SHARD_SIZE") or "500", 1, 10_000)),
         content_start=_month("MAIL_INGEST_CONTENT_START", env.get("MAIL_INGEST_CONTENT_START") or "2004-04"),
         partitions=_partitions(env.get("MAIL_INGEST_PARTITIONS") or "month"),

@@ -113,7 +113,7 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=2, help="Celery workers, two if nothing is said")
     parser.add_argument(
-        "--concurrency", type=int, default=4, help="runs at a time in each of them, four if nothing is said"
+        "--concurrency", type=int, default=5, help="runs at a time in each of them, five if nothing is said"
     )
     parser.add_argument("--port", type=int, default=3000, help="port of the webserver on loopback")
     parser.add_argument("--postgres", help="URL of a superuser of a server that runs already, instead of Debian's")

@@ -21,8 +21,6 @@ from mail_ingest.settings import Settings, load_settings
 _MAX_RUNTIME_S = 6 * 3600
 #: A full build of a million messages and all checks take minutes.
 SHARD_TAG = "mail_ingest/shard"
-#: Runs of shards that are under way at a time, where the warehouse lets several processes write.
-_LANES = 2
 _MAX_BUILD_S = 2 * 3600
 
 
@@ -128,7 +126,7 @@ def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinit
         unfinished = context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED))
         busy = {run.tags.get(SHARD_TAG, "") for run in unfinished}
         shards = _shards()
-        lanes = 1 if settings.is_duckdb else _LANES
+        lanes = 1 if settings.is_duckdb else settings.shards_at_once
         free = [shard for shard in shards if busy.isdisjoint(("", str(shard)))]
         asked = [_run_of(shard if len(shards) > 1 else None, lanes) for shard in free]
         if asked:
@@ -155,7 +153,7 @@ def _run_of(shard: int | None, lanes: int) -> dg.RunRequest:
     return dg.RunRequest(
         run_config={"ops": {"sync_accounts": {"config": {**config, "shards": [shard]}}}},
         # two shards side by side: what one waits for, as a sweep of a large mailbox, does not hold up the other
-        tags={SHARD_TAG: str(shard), TURN_TAG: f"sync {shard % lanes}"},
+        tags={SHARD_TAG: str(shard), TURN_TAG: f"sync {shard % lanes}" if shard % lanes else "sync"},
     )
 
 
