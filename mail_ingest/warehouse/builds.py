@@ -24,11 +24,12 @@ from dataclasses import dataclass, field
 
 from mail_ingest.warehouse import row_security
 from mail_ingest.warehouse.configuration import Configuration, configuration_digests
-from mail_ingest.warehouse.connection import Connection
+from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.handing import Snapshots, among_changed, readings, restricted
 from mail_ingest.warehouse.loads import compare_loads, remember_loads
 from mail_ingest.warehouse.marts import Relation, comment, kinds_of_relations
 from mail_ingest.warehouse.memory import with_enough_memory
+from mail_ingest.warehouse.statistics import refresh_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Build:
 class AnalystTables:
     """The tables among `relations`, of which the others must be there as views."""
 
-    def __init__(self, relations: Sequence[Relation], configuration: Configuration, dialect: str) -> None:
+    def __init__(self, relations: Sequence[Relation], configuration: Configuration, dialect: Dialect) -> None:
         self.relations = relations
         self.configuration = configuration
         self.dialect = dialect
@@ -65,6 +66,7 @@ class AnalystTables:
 
     def _in_transaction(self, connection: Connection, *, is_full: bool) -> Build:
         def transaction() -> Build:
+            refresh_statistics(connection, self.dialect)
             connection.execute("begin")
             try:
                 build = self.build_within(connection, is_full=is_full)

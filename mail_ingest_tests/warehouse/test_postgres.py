@@ -317,3 +317,16 @@ def test_what_is_wrong_with_a_server_is_said_in_one_sentence_without_its_passwor
     assert "cannot be read as postgresql://" in said["unreadable"]
     assert _SECRET not in caplog.text
     assert execute(warehouse_url, "select count(*) from pg_namespace where nspname ~ '^(gmail|mail)'") == [(0,)]
+
+
+def test_a_build_is_planned_for_the_rows_that_are_there(engine: Engine, box: Mailbox) -> None:
+    """Autovacuum comes once a minute, and a plan for empty tables takes minutes."""
+    box.generate(700, seed=3)
+    sync(engine, content=False)
+
+    with engine.warehouse.open() as connection:
+        looked_at = connection.execute(
+            "select relname from pg_stat_user_tables where schemaname = 'gmail' and last_analyze is not null order by 1"
+        ).fetchall()
+    assert ("message_states",) in looked_at
+    assert ("message_html",) not in looked_at, "nothing changed there"
