@@ -71,13 +71,15 @@ class Response(dict[str, str]):
 class Transport:
     """A pool of connections per host; opens none before the first request.
 
-    `max_connections` bounds how many requests are under way, and what is kept open per host between requests.
+    `max_under_way` bounds how many requests are under way, whatever the number of threads and accounts; `max_connections` what
+    is kept open per host between requests.
     """
 
     def __init__(
         self,
         *,
         max_connections: int = 64,
+        max_under_way: int = 64,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
         exchange_timeout_s: float = EXCHANGE_TIMEOUT_S,
@@ -85,7 +87,7 @@ class Transport:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._max_connections = max_connections
-        self._under_way = threading.BoundedSemaphore(max_connections)
+        self._under_way = threading.BoundedSemaphore(max_under_way)
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._exchange_timeout_s = exchange_timeout_s

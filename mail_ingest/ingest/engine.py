@@ -17,6 +17,7 @@ from functools import cached_property
 
 from mail_ingest.accounts import ADAPTIVE, BACKFILL, Account, Registry, Schedule, check_groups, make_wish
 from mail_ingest.errors import (
+    BudgetStoreError,
     BusyError,
     ConfigError,
     WarehouseError,
@@ -452,11 +453,17 @@ class Engine:
             self._counted_day = day_began_at
 
     def projects_today(self, accounts: Iterable[Account]) -> list[DayUse]:
-        """What the projects of accounts have spent of the present day; none where nothing is limited."""
+        """What the projects of accounts have spent of the present day; none where nothing is limited, nor where it cannot be
+        told, which the log says."""
+        found: list[DayUse] = []
         if self.governor.profile.is_off:
-            return []
-        names = sorted({account.project for account in accounts})
-        return [self.governor.budgets.day_use(name) for name in names]
+            return found
+        for project in sorted({account.project for account in accounts}):
+            try:
+                found.append(self.governor.budgets.day_use(project))
+            except BudgetStoreError as error:
+                logger.warning("%s", error)
+        return found
 
     def units_by_project(self, since: datetime) -> dict[str, int]:
         """Units that recorded syncs have spent since a moment; looks that found nothing new leave no row, at 2 units each."""

@@ -111,7 +111,9 @@ class SideBySide:
                 self._unfinished = self._find_unfinished(accounts)
                 while self._under_way or self._pending or (waiting and not engine.stop_sign.stopped_by):
                     if waiting and not engine.stop_sign.stopped_by and self._has_room(len(waiting)):
-                        wave = [waiting.popleft() for _ in range(min(_WAVE, len(waiting)))]
+                        wave = [
+                            waiting.popleft() for _ in range(min(_WAVE, len(waiting), self._at_once - self._under_way))
+                        ]
                         self._begin(wave, pool)
                     self._take()
                     if self._is_time_to_load():

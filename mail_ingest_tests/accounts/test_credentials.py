@@ -9,7 +9,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from mail_ingest.accounts import Credential, authorized_user, service_account, token_env
+from mail_ingest.accounts import (
+    Credential,
+    application_default,
+    authorized_user,
+    from_reference,
+    service_account,
+    token_env,
+)
+from mail_ingest.accounts.credentials import project_of
 from mail_ingest.errors import ConfigError
 
 READONLY = "https://www.googleapis.com/auth/gmail.readonly"
@@ -169,3 +177,40 @@ def test_credentials_survive_storage_and_show_nothing(write: Callable[[Any], Pat
         assert Credential.from_bytes(credential.kind, credential.to_bytes()) == credential
         for value in credential.content.values():
             assert not value or value not in repr(credential)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "project"),
+    [
+        ("123456789012-a1b2.apps.googleusercontent.com", "123456789012"),
+        ("id.apps.googleusercontent.com", "default"),
+        ("123456789012-a1b2.apps.example.com", "default"),
+    ],
+)
+def test_a_consent_belongs_to_the_project_of_its_oauth_client(
+    write: Callable[[Any], Path], client_id: str, project: str
+) -> None:
+    assert project_of(authorized_user(write({**USER, "client_id": client_id}))) == project
+
+
+def test_a_service_account_belongs_to_its_project_as_does_one_that_was_stored_without_its_name(
+    write: Callable[[Any], Path], service: dict[str, Any]
+) -> None:
+    named = service_account(write({**service, "project_id": "sales-mail"}))
+    email = "reader@sales-mail.iam.gserviceaccount.com"
+    unnamed = {key: value for key, value in service.items() if key != "project_id"}
+    older = service_account(write({**unnamed, "client_email": email}))
+    elsewhere = service_account(write({**unnamed, "client_email": "reader@example.com"}))
+    strange = service_account(write({**unnamed, "client_email": email, "project_id": "a b\n"}))
+
+    assert [project_of(one) for one in (named, older, elsewhere, strange)] == [
+        "sales-mail",
+        "sales-mail",
+        "default",
+        "default",
+    ]
+
+
+def test_what_names_no_project_belongs_to_the_default_one() -> None:
+    kinds = [token_env("T"), application_default(), from_reference("env://CREDENTIALS")]
+    assert {project_of(credential) for credential in kinds} == {"default"}

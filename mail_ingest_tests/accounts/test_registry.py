@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from mail_ingest.accounts import Account, Look, PrivacySettings, Registry, account_id_of, token_env
+from mail_ingest.accounts import Account, Credential, Look, PrivacySettings, Registry, account_id_of, token_env
 from mail_ingest.accounts.account import AccountState
 from mail_ingest.errors import ConfigError, QuotaError
 from mail_ingest.settings import Settings
@@ -243,6 +243,23 @@ def test_reconnected_account_is_active_with_its_new_credentials(registry: Regist
     assert repr(registry.token_source(ADA)) == "EnvironmentToken(FRESH)"
 
 
+def test_an_account_belongs_to_the_project_of_its_credentials_also_where_an_earlier_version_registered_it(
+    registry: Registry,
+) -> None:
+    content = {"client_id": "4242-a.apps.googleusercontent.com", "client_secret": "s", "refresh_token": "r"}
+    content |= {"token_uri": "https://oauth2.googleapis.com/token", "scope": ""}
+    consent = Credential("authorized_user", content)
+    registered = registry.add(ADA, TOKEN)
+    registry.reconnect(ADA, consent)
+    reconnected = registry.get(ADA)
+    registry._set(ADA, project="default")
+
+    registry.token_source(ADA)
+
+    assert (registered.project, reconnected.project) == ("default", "4242")
+    assert registry.projects() == {ADA: "4242"}
+
+
 def test_other_deployment_may_look_but_not_write(settings: Settings, open_registry: Open) -> None:
     ours = open_registry(settings)
     ours.add(ADA, TOKEN)
@@ -275,7 +292,7 @@ def test_many_threads_on_many_registries_lose_nothing(settings: Settings, open_r
 
 START = """
 import sys
-from mail_ingest.accounts import Registry, token_env
+from mail_ingest.accounts import Credential, Registry, token_env
 from mail_ingest.settings import load_settings
 settings = load_settings({"MAIL_INGEST_HOME": sys.argv[1], "MAIL_INGEST_CONTROL": sys.argv[2]})
 Registry(settings).add(sys.argv[3], token_env("T"))

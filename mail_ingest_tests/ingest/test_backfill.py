@@ -313,14 +313,48 @@ def test_a_spent_share_of_the_day_leaves_the_account_to_its_syncs(
 def test_the_share_of_a_backfill_ends_with_it(new_engine: Callable[..., Engine], engine: Engine, box: Mailbox) -> None:
     box.generate(3, seed=10, start="2024-02-01", end="2024-03-01")
     process = new_engine(MAIL_INGEST_QUOTA="2026", MAIL_INGEST_BACKFILL_SHARE="0.25")
-    shares = []
-    before = process.governor.set_share
-    process.governor.set_share = lambda share: (shares.append(share), before(share))[1]  # type: ignore[method-assign]
+    paces = []
 
-    process.sync(process.accounts(), SyncOptions(partitions=("2024-02",)))
-    process.sync(process.accounts(), SyncOptions(content=False))
+    def sync_and_look(options: SyncOptions) -> None:
+        process.sync(process.accounts(), options)
+        paces.append(process.governor._lanes[ADDRESS].pace.budget / 6_000)  # type: ignore[attr-defined]
 
-    assert shares == [0.25, 0.8]
+    sync_and_look(SyncOptions(partitions=("2024-02",)))
+    sync_and_look(SyncOptions(content=False))
+
+    assert paces == [0.25, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("options", "purpose"),
+    [
+        (SyncOptions(), "asked"),
+        (SyncOptions(triggered_by="push"), "asked"),
+        (SyncOptions(priority=3), "scheduled"),
+        (SyncOptions(triggered_by="schedule"), "scheduled"),
+        (SyncOptions(triggered_by="backfill"), "scheduled"),
+        (SyncOptions(partitions=("2024-02",)), "backfill"),
+    ],
+)
+def test_what_somebody_waits_for_may_spend_what_is_kept_for_it(options: SyncOptions, purpose: str) -> None:
+    assert options.purpose == purpose
+
+
+def test_schedules_leave_a_tenth_of_the_day_to_what_a_person_asks_for(
+    new_engine: Callable[..., Engine], engine: Engine, box: Mailbox, gmail: Simulator
+) -> None:
+    box.generate(60, seed=12)
+    process = new_engine(MAIL_INGEST_QUOTA="user=none,project=none,day=1000", MAIL_INGEST_QUOTA_SHARE="1.0")
+
+    scheduled = process.sync(process.accounts(), SyncOptions(triggered_by="schedule"))[0]
+    spent = gmail.units()
+    asked = process.sync(process.accounts([ADDRESS]), SyncOptions(max_messages=2))[0]
+
+    assert (scheduled.outcome, scheduled.error_class) == ("partial", "QuotaError")
+    assert 880 < spent <= 900
+    assert (asked.error, asked.contents_stored) == ("", 2)
+    [project] = process.projects_today(process.accounts([ADDRESS]))
+    assert (project.project, project.units, project.left_scheduled) == ("default", gmail.units(), 0)
 
 
 def test_days_behind_the_last_midnight_are_the_running_day(engine: Engine, box: Mailbox) -> None:

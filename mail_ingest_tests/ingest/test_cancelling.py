@@ -88,10 +88,15 @@ def test_the_other_accounts_go_on(
 
 
 def test_a_stopped_process_ends_the_sync_under_way_and_begins_no_other(
-    engine: Engine, box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    new_engine: Callable[..., Engine],
+    box: Mailbox,
+    gmail: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from mail_ingest.accounts import token_env
 
+    engine = new_engine(MAIL_INGEST_ACCOUNTS_AT_ONCE="1")
     other = gmail.add_account("grace@example.com")
     monkeypatch.setenv("GRACE_TOKEN", other.token)
     engine.registry.add(other.address, token_env("GRACE_TOKEN"))
