@@ -93,7 +93,7 @@ GUARDS = (
     ),
     Guard(
         "a message that the neighbour's listing has filed is bought with its own month",
-        "mail_ingest/ingest/engine.py",
+        "mail_ingest/ingest/account_sync.py",
         "Scope(partitions=options.partitions, filed_elsewhere=elsewhere)",
         "Scope(partitions=options.partitions)",
         ("ingest/test_backfill.py::test_a_message_that_the_neighbour_has_listed_first_is_bought_with_its_own_month",),
@@ -107,8 +107,8 @@ GUARDS = (
     ),
     Guard(
         "a backfill leaves the rest of the day to the account's syncs",
-        "mail_ingest/ingest/engine.py",
-        "None if options.partitions and _is_own_limit(failure) else run.resume_at",
+        "mail_ingest/ingest/account_sync.py",
+        "None if self._options.partitions and _is_own_limit(failure) else run.resume_at",
         "run.resume_at",
         ("ingest/test_backfill.py::test_a_spent_share_of_the_day_leaves_the_account_to_its_syncs",),
     ),
@@ -252,8 +252,8 @@ GUARDS = (
     ),
     Guard(
         "one writer per account",
-        "mail_ingest/ingest/engine.py",
-        'with self.locks.hold(f"account:{account.account_id}"):',
+        "mail_ingest/ingest/account_sync.py",
+        'with known.lock if known is not None else engine.locks.hold(f"account:{self._account_id}"):',
         "if account:",
         ("cli/test_cli.py::test_an_account_held_by_another_process_exits_with_three",),
     ),
@@ -266,7 +266,7 @@ GUARDS = (
     ),
     Guard(
         "one account's failure is its own",
-        "mail_ingest/ingest/engine.py",
+        "mail_ingest/ingest/account_sync.py",
         '        except MailIngestError as error:\n            run.outcome, failure = "failed", error\n',
         '        except ZeroDivisionError as error:\n            run.outcome, failure = "failed", error\n',
         ("ingest/test_bad_days.py::test_one_broken_account_never_stops_the_others",),
@@ -365,8 +365,8 @@ GUARDS = (
     Guard(
         "a package that landed in part is finished from the older cursor",
         "mail_ingest/ingest/state.py",
-        "        return loaded is not None and loaded >= cursor.history_id\n",
-        "        return loaded is not None and loaded == cursor.history_id\n",
+        "self.loaded is not None and self.loaded >= self.cursor.history_id\n",
+        "self.loaded is not None and self.loaded == self.cursor.history_id\n",
         (
             "crashes/test_crashes.py::test_a_killed_sync_is_finished_by_the_next[later:-account-merged,-states-not:-folder-lost]",
         ),
@@ -456,8 +456,8 @@ GUARDS = (
     ),
     Guard(
         "a default that has become stricter holds for what is stored",
-        "mail_ingest/ingest/engine.py",
-        "        narrow_if_needed(self, account)\n",
+        "mail_ingest/ingest/account_sync.py",
+        "        narrow_if_needed(engine, account)\n",
         "",
         ("ingest/test_privacy_tiers.py::test_a_default_that_becomes_stricter_holds_for_what_is_stored",),
     ),
