@@ -28,7 +28,7 @@ def _original_of_sql(postgres: str) -> Iterator[str]:
 def database(request: pytest.FixtureRequest, prepared: Prepared, tmp_path: Path) -> Iterator[Database]:
     """A fresh warehouse, prepared and empty."""
     if request.param == "duckdb":
-        with _on_duckdb(prepared, tmp_path) as opened:
+        with opened_duckdb(prepared, tmp_path) as opened:
             yield opened
         return
     with _on_postgres(request.getfixturevalue("_original_of_sql")) as opened:
@@ -38,12 +38,12 @@ def database(request: pytest.FixtureRequest, prepared: Prepared, tmp_path: Path)
 @pytest.fixture
 def both_databases(prepared: Prepared, tmp_path: Path, _original_of_sql: str) -> Iterator[tuple[Database, Database]]:
     """A fresh warehouse of either kind."""
-    with _on_duckdb(prepared, tmp_path) as embedded, _on_postgres(_original_of_sql) as served:
+    with opened_duckdb(prepared, tmp_path) as embedded, _on_postgres(_original_of_sql) as served:
         yield embedded, served
 
 
 @contextmanager
-def _on_duckdb(prepared: Prepared, folder: Path) -> Iterator[Database]:
+def opened_duckdb(prepared: Prepared, folder: Path) -> Iterator[Database]:
     path = shutil.copyfile(prepared.warehouse(CONFIGURATION), folder / "warehouse.duckdb")
     with duckdb.connect(str(path), config=DUCKDB_CONFIG) as connection:
         connection.execute("set TimeZone = 'UTC'")

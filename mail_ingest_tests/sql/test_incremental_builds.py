@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from mail_ingest.warehouse.handing import among_changed
 from mail_ingest.warehouse.marts import load_relations
+from mail_ingest_tests.prepared import Prepared
+from mail_ingest_tests.sql.conftest import opened_duckdb
 from mail_ingest_tests.sql.databases import ADA, Database, at
 
 GRACE = "grace@other.example"
@@ -320,6 +324,34 @@ def test_readers_see_all_of_a_build_or_nothing(database: Database) -> None:
     database.build()
     assert database.rows("select message_id from mail.messages order by 1") == [("m1",), ("m2",)]
     assert database.rows("select message_count from mail.threads") == [(2,)]
+
+
+def test_duckdb_reads_only_rows_of_changed_keys_and_deletes_by_their_places(prepared: Prepared, tmp_path: Path) -> None:
+    with opened_duckdb(prepared, tmp_path) as database:
+        database.load(message_states=[database.state(f"m{number}") for number in range(2_000)])
+        database.build()
+        database.load(message_states=[database.state(f"m{number}", ["UNREAD"]) for number in range(0, 2_000, 20)])
+        statements: list[str] = []
+
+        class Listening:
+            """A connection that keeps what it is asked."""
+
+            def execute(self, query: str, *parameters: object) -> object:
+                statements.append(query)
+                return database.connection.execute(query, *parameters)
+
+        database.tables.build(Listening())  # type: ignore[arg-type]
+        plan = database.rows(
+            "explain analyze select label_ids from mail.messages where "
+            + among_changed(("account_id", "message_id"), ("account_id", "message_id"), "duckdb").replace(
+                "changed_keys",
+                "(select account_id, message_id from mail.messages where label_ids like '%UNREAD%') as keys",
+            )
+        )
+    deletes = [statement for statement in statements if statement.startswith("delete from mail.label_intervals")]
+
+    assert deletes == ["delete from mail.label_intervals where rowid in (select place_of_row from rows_before)"]
+    assert "BF(" in plan[0][1]
 
 
 def test_a_stored_moment_does_not_depend_on_the_session(database: Database) -> None:
