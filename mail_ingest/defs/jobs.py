@@ -128,7 +128,7 @@ def hourly_sync(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinit
         shards = _shards()
         lanes = 1 if settings.is_duckdb else settings.shards_at_once
         free = [shard for shard in shards if busy.isdisjoint(("", str(shard)))]
-        asked = [_run_of(shard if len(shards) > 1 else None, lanes) for shard in free]
+        asked = [_run_of(shard, lanes, context) if len(shards) > 1 else _run_of_all() for shard in free]
         if asked:
             return asked
         return dg.SkipReason(f"The sync before has not finished yet (run {unfinished[0].run_id}).")
@@ -145,15 +145,19 @@ def _shards() -> Sequence[int]:
         registry.close()
 
 
-def _run_of(shard: int | None, lanes: int) -> dg.RunRequest:
-    """A run of one shard, or of all accounts where there is but one: that buys whatever is to be bought."""
-    config: dict[str, object] = {"schedules": ["hourly"]}
-    if shard is None:
-        return dg.RunRequest(run_config={"ops": {"sync_accounts": {"config": config}}})
+def _run_of_all() -> dg.RunRequest:
+    """A run of all accounts, where there is but one shard; it buys whatever is to be bought."""
+    return dg.RunRequest(run_config={"ops": {"sync_accounts": {"config": {"schedules": ["hourly"]}}}})
+
+
+def _run_of(shard: int, lanes: int, context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    lane = shard % lanes
     return dg.RunRequest(
-        run_config={"ops": {"sync_accounts": {"config": {**config, "shards": [shard]}}}},
-        # two shards side by side: what one waits for, as a sweep of a large mailbox, does not hold up the other
-        tags={SHARD_TAG: str(shard), TURN_TAG: f"sync {shard % lanes}" if shard % lanes else "sync"},
+        # several requests of one tick are told apart by it
+        run_key=f"hourly_sync {context.scheduled_execution_time:%Y-%m-%dT%H:%M} {shard}",
+        run_config={"ops": {"sync_accounts": {"config": {"schedules": ["hourly"], "shards": [shard]}}}},
+        # shards side by side: what one waits for, as a sweep of a large mailbox, does not hold up the others
+        tags={SHARD_TAG: str(shard), TURN_TAG: f"sync {lane}" if lane else "sync"},
     )
 
 

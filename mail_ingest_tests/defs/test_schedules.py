@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +24,9 @@ def instance(tmp_path: Path, set_environment: None) -> Iterator[dg.DagsterInstan
 def _tick_of_many(name: str, instance: dg.DagsterInstance) -> tuple[list[dg.RunRequest], str]:
     """The runs that the schedule asks for, and why it asks for none."""
     schedule = build_definitions().resolve_schedule_def(name)
-    result = schedule.evaluate_tick(dg.build_schedule_context(instance=instance))
+    result = schedule.evaluate_tick(
+        dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime.now(UTC))
+    )
     return list(result.run_requests or ()), result.skip_message or ""
 
 
