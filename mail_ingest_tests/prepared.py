@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import duckdb
@@ -71,9 +72,11 @@ class Prepared:
     def used(self) -> Iterator[None]:
         """What is missing when it is first opened in the block begins as a copy."""
 
-        def open_sqlite(url: URL) -> Database:
-            _put(self.control, Path(url.database or "").absolute())
-            return _open_sqlite(url)
+        def open_sqlite(url: URL, *options: Any) -> Database:
+            if not options:
+                # the file of budgets is opened with some, and has no migrations
+                _put(self.control, Path(url.database or "").absolute())
+            return _open_sqlite(url, *options)
 
         def connect(warehouse: DuckDBWarehouse) -> duckdb.DuckDBPyConnection:
             engine = getattr(warehouse._prepare, "__self__", None)

@@ -361,6 +361,7 @@ def test_an_adopted_message_that_breaks_the_parser_is_marked_as_well(
     assert _rows(engine, "select message_id from gmail.messages where parser_version = 0") == [(broken,)]
 
 
+@pytest.mark.first_use
 @on_both
 def test_a_warehouse_without_the_columns_of_dead_letters_gains_them_and_keeps_its_rows(
     new_engine: Callable[..., Engine], engine: Engine, box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
