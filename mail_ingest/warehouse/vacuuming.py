@@ -13,6 +13,7 @@ import psycopg2.extensions
 #: How long readers may be kept waiting behind us before we let them pass and try again.
 _LOCK_TIMEOUT = "2s"
 _POLL_S = 0.2
+_CLEARS_STATISTICS = 18_00_00
 
 
 def vacuum(
@@ -54,9 +55,27 @@ def _rewrite(
                 # what this reaches is used for other rows next
                 cursor.execute(f"vacuum {table}")
             return "others were reading it all the time; they go with the next rows that are written there"
-        return (
-            "only its owner may rewrite it" if any("permission denied" in text for text in connection.notices) else ""
-        )
+        if any("permission denied" in text for text in connection.notices):
+            return "only its owner may rewrite it"
+        return _forget_values(connection, cursor, table)
+
+
+def _forget_values(connection: psycopg2.extensions.connection, cursor: psycopg2.extensions.cursor, table: str) -> str:
+    """Takes away what the planner knows of a table that has become empty: `analyze` leaves the frequent values and bounds of the
+    rows that were there last. Why it could not, empty where it did."""
+    of_table = "from pg_stats where schemaname || '.' || tablename = replace(%s, '\"', '')"
+    cursor.execute(f"select exists (select 1 {of_table}) and not exists (select 1 from {table})", [table])
+    [is_left] = cursor.fetchone() or (False,)
+    if not is_left:
+        return ""
+    if connection.server_version < _CLEARS_STATISTICS:
+        return "it is empty, and the planner's statistics keep some values until it has rows again, but for Postgres 18 and later"
+    cursor.execute(
+        "select pg_clear_attribute_stats(cast(schemaname as text), cast(tablename as text), cast(attname as text), inherited) "
+        f"{of_table}",
+        [table],
+    )
+    return ""
 
 
 def _old_transactions_ended(connection: psycopg2.extensions.connection, wait_s: float) -> bool:

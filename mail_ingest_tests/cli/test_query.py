@@ -194,6 +194,7 @@ def test_errors_late_in_an_answer_quote_no_mail_either(synced: Engine) -> None:
     assert raised.value.__suppress_context__
 
 
+@pytest.mark.first_use
 def test_nothing_is_made_where_nothing_was_synced(query: Run, tmp_path: Path) -> None:
     done = query("select 1")
 

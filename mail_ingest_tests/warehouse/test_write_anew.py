@@ -176,3 +176,18 @@ def test_what_a_server_does_not_let_go_of_is_told(
         "dead rows of gmail.messages",
         "the server's write-ahead log, replicas and backups",
     ]
+
+
+@pytest.mark.warehouses("postgres")
+def test_the_planner_knows_no_value_of_a_table_that_has_become_empty(engine: Engine, box: Mailbox) -> None:
+    box.generate(20, seed=1)
+    sync(engine)
+    with engine.warehouse.open() as connection:
+        connection.execute("analyze gmail.message_recipients")
+        connection.execute("delete from gmail.message_recipients")
+
+    engine.warehouse.write_anew(["gmail.message_recipients"])
+
+    with engine.warehouse.open() as connection:
+        known = connection.execute("select attname from pg_stats where tablename = 'message_recipients'").fetchall()
+    assert known == []
