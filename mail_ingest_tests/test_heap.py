@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from mail_ingest.ingest.heap import lean_heap
 
 _COUNT = """
 import ctypes, importlib, sys, tempfile, threading
@@ -40,3 +43,19 @@ def _heaps(module: str) -> int:
 def test_all_threads_of_a_sync_share_one_heap(module: str) -> None:
     assert _heaps("pandas") > 1, "the count counts nothing"
     assert _heaps(module) == 1
+
+
+def test_a_drain_beside_others_leaves_the_collector_to_the_sync_that_began_them() -> None:
+    thresholds = gc.get_threshold()
+
+    with lean_heap() as outer:
+        lean = gc.get_threshold()
+        with lean_heap() as inner:
+            assert gc.get_threshold() == lean
+            inner()
+        assert gc.get_threshold() == lean != thresholds
+        outer()
+        assert gc.get_freeze_count() > 0
+
+    assert gc.get_threshold() == thresholds
+    assert gc.get_freeze_count() == 0

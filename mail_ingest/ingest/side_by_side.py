@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from mail_ingest.accounts import Account
 from mail_ingest.errors import BusyError, MailIngestError, WarehouseError
@@ -89,32 +92,41 @@ class SideBySide:
         self._pending: list[_Waiting] = []
         self._under_way = 0
         self._quiet: list[str] = []
-        self._runs: list[SyncRun] = []
+        self._accounts: Sequence[Account] = ()
+        self._waiting: deque[Account] = deque()
         self._put_off: list[Account] = []
-        self._unfinished: set[str] = set()
+        self._unfinished: set[str] | None = None
         self.long_drains: list[AccountSync] = []
         """Accounts whose state is true, and whose content is left to their own drains, by `AccountSync.drain`."""
 
-    def run(self, accounts: Sequence[Account]) -> list[SyncRun]:
-        """The runs of all accounts but those in `long_drains`. Fewer where `stop_sign` ended it."""
+    def run(self, accounts: Sequence[Account]) -> None:
+        """Syncs them; `on_done` hears of all but those in `long_drains`. Fewer are begun where `stop_sign` ends it."""
+        self._accounts, self._waiting = accounts, deque(accounts)
+        try:
+            self._run_together()
+        except MailIngestError as error:
+            # what keeps them from being synced together is told to each by its own sync
+            logger.warning("accounts are synced one after another, because of this: %s", error)
+        for account in (*self._put_off, *self._waiting):
+            if self._engine.stop_sign.stopped_by:
+                break
+            sync = AccountSync(self._engine, account, self._options, self._on_progress, self._is_cancelled)
+            self._on_done(sync.run())
+
+    def _run_together(self) -> None:
         engine = self._engine
-        waiting = deque(accounts)
         tidied_at = time.monotonic()
         with (
             engine.warehouse.shared(),
             engine.locks.shared(),
             engine.stop_sign.watch_many(),
             lean_heap() as tidy,
-            ThreadPoolExecutor(self._at_once, "sync") as pool,
         ):
             try:
-                self._unfinished = self._find_unfinished(accounts)
-                while self._under_way or self._pending or (waiting and not engine.stop_sign.stopped_by):
-                    if waiting and not engine.stop_sign.stopped_by and self._has_room(len(waiting)):
-                        wave = [
-                            waiting.popleft() for _ in range(min(_WAVE, len(waiting), self._at_once - self._under_way))
-                        ]
-                        self._begin(wave, pool)
+                while self._under_way or self._may_begin():
+                    if self._may_begin() and self._has_room():
+                        room = min(_WAVE, self._at_once - self._under_way, len(self._waiting))
+                        self._begin([self._waiting.popleft() for _ in range(room)])
                     self._take()
                     if self._is_time_to_load():
                         self._load()
@@ -126,19 +138,18 @@ class SideBySide:
             except BaseException as error:
                 self._give_up(error)
                 raise
-        self._note_quiet(at_least=1)
-        for account in self._put_off:
-            if engine.stop_sign.stopped_by:
-                break
-            self._ended(AccountSync(engine, account, self._options, self._on_progress, self._is_cancelled).run())
-        return self._runs
+            finally:
+                self._note_quiet(at_least=1)
 
     # -- beginning -----------------------------------------------------------------------------------------------
 
-    def _has_room(self, left: int) -> bool:
-        return self._at_once - self._under_way >= min(_WAVE, left, self._at_once)
+    def _may_begin(self) -> bool:
+        return bool(self._waiting) and not self._engine.stop_sign.stopped_by
 
-    def _begin(self, wave: list[Account], pool: ThreadPoolExecutor) -> None:
+    def _has_room(self) -> bool:
+        return self._at_once - self._under_way >= min(_WAVE, len(self._waiting), self._at_once)
+
+    def _begin(self, wave: list[Account]) -> None:
         """Takes the accounts' locks, asks for all of them where they stand, and lets their syncs begin."""
         locks: dict[str, ExitStack] = {}
         try:
@@ -155,9 +166,11 @@ class SideBySide:
                 sync = AccountSync(engine, account, self._options, self._inbox.put, self._is_cancelled, known)
                 del locks[account.account_id]
                 self._under_way += 1
-                pool.submit(self._sync, sync, known)
-        except MailIngestError as error:
-            logger.warning("accounts are synced one after another, because of this: %s", error)
+                # a second Ctrl-C does not wait for what Gmail has not answered
+                threading.Thread(target=self._sync, args=(sync, known), name="sync", daemon=True).start()
+        except (MailIngestError, SQLAlchemyError) as error:
+            why = error if isinstance(error, MailIngestError) else type(error).__name__
+            logger.warning("%d accounts are synced one after another, because of this: %s", len(locks), why)
             self._put_off += [account for account in wave if account.account_id in locks]
         finally:
             for lock in locks.values():
@@ -170,6 +183,8 @@ class SideBySide:
             return []
         engine, registry = self._engine, self._engine.registry
         names = list(locks)
+        if self._unfinished is None:
+            self._unfinished = self._find_unfinished()
         # who waited for the lock may have waited for the account's removal
         accounts = registry.among(names)
         must_finish = {rewriting.account_id for rewriting in registry.erasures.unfinished()}
@@ -218,11 +233,11 @@ class SideBySide:
                 found |= self._surveys.backlogs(names, scope, now)
         return found
 
-    def _find_unfinished(self, accounts: Sequence[Account]) -> set[str]:
+    def _find_unfinished(self) -> set[str]:
         """Accounts with rows of loads that nobody can finish; asked for where a shard's working folder is new or was lost."""
         new = [
             account.account_id
-            for account in accounts
+            for account in self._accounts
             if not self._engine.pipelines.has_folder(content_pipeline(account, is_backfill=False))
         ]
         return self._surveys.with_unfinished_loads(new) if new else set()
@@ -259,12 +274,8 @@ class SideBySide:
                     else:
                         if news.was_quiet:
                             self._quiet.append(news.account.account_id)
-                        self._ended(news.outcome)
+                        self._on_done(news.outcome)
                 news = self._inbox.get_nowait()
-
-    def _ended(self, run: SyncRun) -> None:
-        self._runs.append(run)
-        self._on_done(run)
 
     def _is_time_to_load(self) -> bool:
         if not self._pending:
@@ -289,19 +300,16 @@ class SideBySide:
     def _load_together(self, together: list[_Waiting]) -> None:
         try:
             self._loader.together([waiting.package for waiting in together])
-        except MailIngestError as error:
-            if len(together) == 1:
-                together[0].done.set_exception(error)
-                return
-            logger.warning(
-                "a package of %d accounts could not be loaded, each is tried by itself: %s", len(together), error
-            )
-            for waiting in together:
-                self._load_together([waiting])
         except BaseException as error:
+            if isinstance(error, Exception) and len(together) > 1:
+                logger.warning("a package of %d accounts could not be loaded, each is tried by itself", len(together))
+                for waiting in together:
+                    self._load_together([waiting])
+                return
             for waiting in together:
-                waiting.done.set_exception(_ended_by(error))
-            raise
+                waiting.done.set_exception(error if isinstance(error, Exception) else _ended_by(error))
+            if not isinstance(error, Exception):
+                raise
         else:
             for waiting in together:
                 waiting.done.set_result(None)
@@ -312,16 +320,19 @@ class SideBySide:
             noted, self._quiet = self._quiet, []
             try:
                 self._engine.registry.all_checked(noted)
-            except MailIngestError as error:
-                logger.error("that %d accounts had nothing new could not be noted: %s", len(noted), error)
+            except (MailIngestError, SQLAlchemyError) as error:
+                logger.error(
+                    "that %d accounts had nothing new could not be noted: %s", len(noted), type(error).__name__
+                )
 
     def _give_up(self, error: BaseException) -> None:
-        """Lets nobody wait for a load that will not come."""
-        while self._under_way:
+        """Lets nobody wait for a load that will not come. Where the process is to end at once, nobody is waited for either."""
+        while True:
             for waiting in self._pending:
                 waiting.done.set_exception(_ended_by(error))
             self._pending.clear()
-            self._engine.stop_sign.stop(type(error).__name__)
+            if not self._under_way or not isinstance(error, Exception):
+                return
             self._take()
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from mail_ingest.accounts import token_env
 from mail_ingest.errors import ConfigError, WarehouseError
@@ -284,6 +285,40 @@ def test_rows_of_a_load_that_was_lost_are_mended_in_a_quiet_mailbox(
     assert recipients >= 6
     for box in boxes:
         assert_true_to_gmail(engine, box)
+
+
+def test_accounts_that_cannot_be_asked_about_together_are_synced_one_after_another(
+    engine: Engine, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes = fleet(3, 4)
+
+    def broken(_: Sequence[str]) -> dict[str, int]:
+        raise OperationalError("select 1", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(engine.registry.requests, "cancel_counts", broken)
+    runs = sync_all(engine)
+
+    assert {run.outcome for run in runs.values()} == {"success"}
+    assert "3 accounts are synced one after another, because of this: OperationalError" in caplog.text
+    for box in boxes:
+        assert_true_to_gmail(engine, box)
+
+
+def test_a_second_interrupt_does_not_wait_for_gmail(engine: Engine, fleet: Fleet, gmail: Simulator) -> None:
+    boxes = fleet(2, 3)
+    may_answer = threading.Event()
+    gmail.before("getProfile", lambda: may_answer.wait(60), account=boxes[1].address)
+
+    def interrupt(_: SyncRun) -> None:
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.sync(engine.accounts(), SyncOptions(), on_done=interrupt)
+        assert time.monotonic() - began < 50
+    finally:
+        may_answer.set()
 
 
 def test_others_get_at_the_file_while_accounts_are_synced(engine: Engine, fleet: Fleet) -> None:
