@@ -45,6 +45,10 @@ class WarehouseError(MailIngestError):
     """The warehouse or the raw archive could not be read or written."""
 
 
+class PackageRefusedError(WarehouseError):
+    """The warehouse refused rows of a load package, and would refuse them again."""
+
+
 class BudgetStoreError(MailIngestError):
     """The budget of a project that processes share could not be read or written."""
 

@@ -143,7 +143,9 @@ def _accounts_of(run_config: Any) -> tuple[list[str], bool]:
     ops = dict(run_config or {}).get("ops") or {}
     configs = [(ops.get(op) or {}).get("config") or {} for op in ("sync_accounts", REQUESTED_OP, OP)]
     accounts = [account_id.strip().lower() for config in configs for account_id in config.get("accounts") or ()]
-    names_some = any(config.get(name) for config in configs for name in ("accounts", "groups", "schedules", "requests"))
+    names_some = any(
+        config.get(name) for config in configs for name in ("accounts", "groups", "schedules", "shards", "requests")
+    )
     return accounts, not names_some
 
 

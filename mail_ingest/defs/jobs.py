@@ -20,8 +20,8 @@ from mail_ingest.settings import Settings, load_settings
 #: A first sync takes hours; ended after this time it goes on with the next one, and nothing is bought twice.
 _MAX_RUNTIME_S = 6 * 3600
 #: A full build of a million messages and all checks take minutes.
-SHARD_TAG = "mail_ingest/shard"
 _MAX_BUILD_S = 2 * 3600
+SHARD_TAG = "mail_ingest/shard"
 
 
 class SyncConfig(dg.Config):

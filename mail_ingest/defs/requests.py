@@ -38,7 +38,9 @@ class RequestedConfig(dg.Config):
     mode: Literal["auto", "partial", "full"] = Field(default="auto", description="As of the job `sync`.")
     new_mail: bool = Field(default=True, description="Buy the content of what is new, as any sync does.")
     months: list[str] = Field(default=[], description="Months whose content is bought as well, or instead.")
-    triggered_by: str = Field(default="person", description="What `sync_runs` says of who asked: person or push.")
+    triggered_by: str = Field(
+        default="person", description="What `sync_runs` says of who asked: person, push or schedule."
+    )
     priority: int = Field(
         default=ASKED, description="0 may spend the quota that is kept for what people ask for; others leave it."
     )

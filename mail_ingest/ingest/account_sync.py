@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 #: States that end where a person names the account and its sync goes well.
 REVIVED_BY_SYNC = ("needs_reauth", "parked", "cooling_down")
+#: Messages that an account may buy beside others, or within a run of its shard; more are left to a drain of its own.
+MOST_MESSAGES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,7 @@ class Known:
     """What was found out about an account together with others, while the lock of its state was held.
 
     `lock` is that lock, already taken; it is let go at the end of its block. `backlog` and `dead_letters` are within the
-    account's own scope, `must_drain`: there is more to mend than what is missing. More than `most_messages` that are to be bought
-    are left to a drain of their own.
+    account's own scope, `must_drain`: there is more to do than to buy what is missing.
     """
 
     lock: ExitStack
@@ -65,7 +66,6 @@ class Known:
     dead_letters: int
     cancel_count: int
     must_drain: bool
-    most_messages: int
 
 
 class AccountSync:
@@ -93,14 +93,16 @@ class AccountSync:
         self._on_progress = on_progress
         self._is_cancelled = is_cancelled
         self._known = known
+        self._begun_with = known.cancel_count if known is not None else None
         self._account_id = account.account_id
 
     def run(self) -> SyncRun:
         """State, then content. Raises nothing: errors are in the run."""
         return self._guarded(self._read_gmail)
 
-    def leave(self) -> SyncRun:
-        """Ends without the long drain, which somebody else does."""
+    def leave(self, engine: Engine) -> SyncRun:
+        """Ends without the long drain, which somebody else does; by an engine as `drain` takes it."""
+        self._engine, self._known = engine, None
         self.has_long_drain, self.outcome.outcome = False, "partial"
         with suppress(BusyError, WarehouseError):  # it was not counted since the state sync
             scope = self._engine.content_scope(self.account)
@@ -158,7 +160,9 @@ class AccountSync:
     def _cancellable(self) -> Iterator[None]:
         """Lets the sync in the block be cancelled by anybody who can write to the control database."""
         requests, account_id = self._engine.registry.requests, self._account_id
-        begun_with = self._known.cancel_count if self._known is not None else requests.cancel_count(account_id)
+        if self._begun_with is None:
+            self._begun_with = requests.cancel_count(account_id)
+        begun_with = self._begun_with
 
         def ask() -> bool:
             try:
@@ -175,6 +179,8 @@ class AccountSync:
 
     def _client(self) -> GmailClient:
         client = self._engine.client(self.account, self._options.purpose)
+        # a drain of its own goes on with what the state sync has found
+        client.findings.add(self.outcome.unexpected_fields)
         self.outcome.findings = client.findings
         return client
 
@@ -189,21 +195,33 @@ class AccountSync:
         client = self._sync_state()
         if not options.content:
             return
-        if self._known is None or self._known.must_drain:
-            self._drain_content(client)
-            return
-        missing = self._known.backlog
-        run.backlog, run.out_of_scope = missing.due + missing.waiting, missing.out_of_scope
-        run.dead_letters = self._known.dead_letters
-        wanted = missing.due + run.messages_added
-        if options.max_messages is not None:
-            wanted = min(wanted, options.max_messages)
-        if wanted > self._known.most_messages:
-            self.has_long_drain = True
-        elif missing.due or self._may_have_come_into_scope():
+        missing = self._missing()
+        if missing is not None:
+            run.backlog, run.out_of_scope = missing.due + missing.waiting, missing.out_of_scope
+            wanted = missing.due + (run.messages_added if self._known is not None else 0)
+            if min(wanted, wanted if options.max_messages is None else options.max_messages) > MOST_MESSAGES:
+                self.has_long_drain = True
+                return
+        if (
+            self._known is None
+            or missing is None
+            or self._known.must_drain
+            or missing.due
+            or self._may_have_come_into_scope()
+        ):
             self._drain_content(client)
         else:
+            run.dead_letters = self._known.dead_letters
             run.outcome = "partial" if run.backlog > 0 or run.dead_letters > 0 else "success"
+
+    def _missing(self) -> Backlog | None:
+        """What is missing within the account's scope, where it matters how much: None where all of it is bought here."""
+        if self._known is not None:
+            return self._known.backlog
+        if not self._options.leaves_long_drains:
+            return None
+        scope = self._engine.content_scope(self.account)
+        return self._engine.queries.count_backlog(self._account_id, scope, datetime.now(UTC))
 
     def _may_have_come_into_scope(self) -> bool:
         """Whether the state sync has found what a drain might buy."""
@@ -220,8 +238,8 @@ class AccountSync:
             finish_for(engine, self._account_id)
         with known.lock if known is not None else engine.locks.hold(f"account:{self._account_id}"):
             if known is None:
-                # who waited for the lock may have waited for the account's removal
-                engine.registry.get(self._account_id)
+                # who waited for the lock may have waited for the account's removal, or for its move to another shard
+                account = self.account = engine.registry.get(self._account_id)
             client = self._client()
             StateSync(
                 client,

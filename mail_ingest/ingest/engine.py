@@ -15,11 +15,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from mail_ingest.accounts import ADAPTIVE, BACKFILL, Account, Registry, Schedule, check_groups, make_wish
 from mail_ingest.errors import (
     BudgetStoreError,
     BusyError,
     ConfigError,
+    MailIngestError,
     WarehouseError,
     stack_of,
 )
@@ -66,8 +69,6 @@ from mail_ingest.warehouse.spool import remove_leftovers
 
 logger = logging.getLogger(__name__)
 
-#: States that end where a person names the account and its sync goes well.
-REVIVED_BY_SYNC = ("needs_reauth", "parked", "cooling_down")
 #: Seconds between two builds of the analyst tables within one sync.
 BUILD_SECONDS = 240.0
 
@@ -144,7 +145,8 @@ class Engine:
         return Transport()
 
     def for_one_account(self, load: Load, *, max_in_flight: int) -> Engine:
-        """A copy for a thread that syncs one account beside others: with a stop sign and waits of its own. All else is shared."""
+        """A copy for a thread that syncs one account beside others: with a stop sign, and waits for locks and for Gmail, of its
+        own. All else is shared, the wait for quota as well: it ends early where all accounts are to end, not where one is."""
         _ = self.transport  # made before it is shared
         other = copy.copy(self)
         other.stop_sign = StopSign(self.stop_sign)
@@ -331,7 +333,9 @@ class Engine:
                 if self.stop_sign.stopped_by:
                     break
                 synced.append(account)
-                ended(AccountSync(self, account, options, on_progress, is_cancelled).run())
+                sync = AccountSync(self, account, options, on_progress, is_cancelled)
+                run = sync.run()
+                ended(self._end_long_drain(sync, options) if sync.has_long_drain else run)
         if self.stop_sign.stopped_by:
             return runs
         if not self._has_built or any(run.changed_anything or run.is_recorded for run in runs):
@@ -355,7 +359,7 @@ class Engine:
         long_drains: list[AccountSync] = []
         for shard in sorted({account.shard for account in accounts}):
             if self.stop_sign.stopped_by:
-                return
+                break
             members = [account for account in accounts if account.shard == shard]
             at_once = self.settings.accounts_at_once
             together = SideBySide(
@@ -365,13 +369,21 @@ class Engine:
             long_drains += together.long_drains
             self.keep_analyst_tables_now_and_then()
         for sync in long_drains:
-            on_done(self._leave(sync) if options.leaves_long_drains else sync.drain(self))
+            on_done(self._end_long_drain(sync, options))
 
-    def _leave(self, sync: AccountSync) -> SyncRun:
-        """Asks for a run of its own for the account's content."""
+    def _end_long_drain(self, sync: AccountSync, options: SyncOptions) -> SyncRun:
+        """Buys what is left, or asks for a run of its own for it."""
+        if not options.leaves_long_drains or self.stop_sign.stopped_by:
+            return sync.drain(self)
         wish = make_wish(datetime.fromtimestamp(self._clock(), UTC), priority=BACKFILL)
-        self.registry.requests.file_long_drain(sync.account.account_id, wish)
-        return sync.leave()
+        try:
+            self.registry.requests.file_long_drain(sync.account.account_id, wish)
+        except (MailIngestError, SQLAlchemyError) as error:
+            # removed meanwhile, or the next run of the shard asks again
+            logger.warning(
+                "no run was asked for, for the content of %s: %s", sync.account.account_id, type(error).__name__
+            )
+        return sync.leave(self)
 
     def build_analyst_tables(self, *, is_full: bool = False) -> Build:
         """Brings the analyst tables up to what has landed. Raises BusyError or WarehouseError, and then left all as it was."""
@@ -447,7 +459,7 @@ class Engine:
             or not self.warehouse.exists
         ):
             return
-        with suppress(WarehouseError, BusyError):  # said by the sync of the first account
+        with suppress(WarehouseError, BusyError, SQLAlchemyError):  # said by the sync of the first account
             for project, units in self.units_by_project(day_began_at).items():
                 self.governor.budgets.note_spent(project, units)
             self._counted_day = day_began_at

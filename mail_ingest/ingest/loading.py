@@ -38,11 +38,13 @@ class Loader:
         self._pipelines = pipelines
 
     def __call__(self, package: Package) -> None:
-        self.together([package])
+        self.together([package], keeps_refused=True)
 
-    def together(self, packages: Sequence[Package]) -> None:
+    def together(self, packages: Sequence[Package], *, keeps_refused: bool = False) -> None:
         """Loads packages of different accounts, all for one pipeline and source, as one: half a second of work that does not
-        depend on the number of rows is then done once. Memory: `TABLE_BYTES`, and what the load takes."""
+        depend on the number of rows is then done once. Memory: `TABLE_BYTES`, and what the load takes.
+
+        What is refused does not stay pending, and may be tried apart."""
         from mail_ingest.sources.landing import landing_source
 
         first = packages[0]
@@ -57,6 +59,7 @@ class Loader:
             lambda staging: landing_source(first.source, tables, read, staging=staging, cursors=cursors or None),
             size_bytes=sum(package.spool.size_bytes for package in packages),
             more_follow=first.more_follow,
+            keeps_refused=keeps_refused,
         )
 
 

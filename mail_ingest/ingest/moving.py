@@ -21,13 +21,15 @@ def move_account(engine: Engine, account: Account, shard: int) -> None:
     The cursor is written to the new shard's pipeline first, and taken out of the old one's last: killed in between, the account
     has it wherever it is looked for, and the next move writes it anew. Raises BusyError where the account is being synced.
     """
-    moved = replace(account, shard=shard)
-    if account.shard == shard:
-        return
     with (
         engine.locks.hold(f"account:{account.account_id}"),
         engine.locks.hold_in_turn(f"content:{account.account_id}"),
     ):
+        # whoever waited may have waited for another move
+        account = engine.registry.get(account.account_id)
+        if account.shard == shard:
+            return
+        moved = replace(account, shard=shard)
         # what the old shard's packages hold of the account lands before anything of the new one's
         engine.pipelines.finish_pending(state_pipeline(account), content_pipeline(account, is_backfill=False))
         cursor = engine.cursor(account)

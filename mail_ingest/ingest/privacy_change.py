@@ -9,6 +9,7 @@ from now on; what is stored in a stricter form is bought again only where a pers
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -127,15 +128,21 @@ def narrow_if_needed(engine: Engine, account: Account) -> None:
     if not engine.warehouse.exists:
         return
     policy = engine.registry.policy(account)
-    if policy.allows_bytes and policy.tier == "full":
+    if policy.allows_bytes:
         return
-    forms = engine.queries.forms(account.account_id)
-    too_much = any(holds_too_much(form, policy, has_attachments=has_attachments) for form, has_attachments in forms)
-    if too_much or (not policy.allows_bytes and engine.archive.packs(account.account_id)):
+    if says_too_much(engine, account, policy, engine.queries.forms(account.account_id)):
         logger.warning("what is stored of %s says more than its privacy allows; it is rewritten", account.account_id)
         # what is taken away now is not what somebody agreed to buy again
         engine.registry.end_agreement(account)
         _rewrite(engine, account)
+
+
+def says_too_much(engine: Engine, account: Account, policy: Policy, forms: Collection[tuple[str, bool]]) -> bool:
+    """Whether what is stored of an account in these forms, with or without attachments, says more than its policy allows."""
+    if policy.allows_bytes:
+        return False
+    too_much = any(holds_too_much(form, policy, has_attachments=has_attachments) for form, has_attachments in forms)
+    return too_much or (not policy.allows_bytes and bool(engine.archive.packs(account.account_id)))
 
 
 def end_agreement_if_used(engine: Engine, account_id: str) -> None:

@@ -5,8 +5,8 @@
 
 An account whose mailbox has not moved costs two requests, and nothing that is not shared with its neighbours. Those that
 changed wait for the next package, which is loaded when nobody else is about to bring anything, when it is large, or when
-somebody has waited for some seconds. Each account's failure is its own; where a package cannot be loaded, every account in it
-is tried by itself. Accounts that others are busy with, or that need more than a sync, come last, one after another.
+somebody has waited for some seconds. Each account's failure is its own; where the warehouse refuses a package, every account in
+it is tried by itself. Accounts that others are busy with, or that need more than a sync, come last, one after another.
 
 The thread that calls does everything that is not Gmail's: it loads, tells of progress, and writes to the control database.
 """
@@ -28,14 +28,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from mail_ingest.accounts import Account
-from mail_ingest.errors import BusyError, MailIngestError, WarehouseError
+from mail_ingest.errors import BusyError, MailIngestError, PackageRefusedError, WarehouseError
 from mail_ingest.ingest.account_sync import AccountSync, Known
 from mail_ingest.ingest.cursor import Cursor
 from mail_ingest.ingest.heap import lean_heap
 from mail_ingest.ingest.loading import Loader, Package
-from mail_ingest.ingest.pipelines import content_pipeline, state_pipeline
+from mail_ingest.ingest.pipelines import content_pipelines, state_pipeline
+from mail_ingest.ingest.privacy_change import says_too_much
 from mail_ingest.ingest.run import OnProgress, Progress, SyncOptions, SyncRun
 from mail_ingest.ingest.state import KnownCursor
+from mail_ingest.privacy import Policy
 from mail_ingest.warehouse.queries import Backlog
 from mail_ingest.warehouse.surveys import Surveys
 
@@ -46,11 +48,10 @@ logger = logging.getLogger(__name__)
 
 #: Accounts that are begun together: their positions are asked for at once.
 _WAVE = 32
-#: Messages that an account may buy here; more are left to a drain of its own.
-MOST_MESSAGES = 200
 #: Requests of one mailbox that are under way at a time; all accounts together have the bound of the transport.
 _IN_FLIGHT = 3
-#: A package is loaded when its rows take so many bytes, or its first account has waited for so long.
+#: A package is loaded when its rows take so many bytes, which is also the most that several accounts have in one, or when its
+#: first account has waited for so long.
 _PACKAGE_BYTES = 16 * 1024 * 1024
 _LONGEST_WAIT_S = 5.0
 #: Seconds between two collections of what nobody uses any more; each takes a tenth of a second.
@@ -111,7 +112,11 @@ class SideBySide:
             if self._engine.stop_sign.stopped_by:
                 break
             sync = AccountSync(self._engine, account, self._options, self._on_progress, self._is_cancelled)
-            self._on_done(sync.run())
+            run = sync.run()
+            if sync.has_long_drain:
+                self.long_drains.append(sync)
+            else:
+                self._on_done(run)
 
     def _run_together(self) -> None:
         engine = self._engine
@@ -147,7 +152,8 @@ class SideBySide:
         return bool(self._waiting) and not self._engine.stop_sign.stopped_by
 
     def _has_room(self) -> bool:
-        return self._at_once - self._under_way >= min(_WAVE, len(self._waiting), self._at_once)
+        # not for one alone, and not only when all have ended: one of them may take long
+        return self._at_once - self._under_way >= min(_WAVE, len(self._waiting), max(self._at_once // 4, 1))
 
     def _begin(self, wave: list[Account]) -> None:
         """Takes the accounts' locks, asks for all of them where they stand, and lets their syncs begin."""
@@ -164,11 +170,12 @@ class SideBySide:
             for account, known in self._survey(locks):
                 engine = self._engine.for_one_account(self._wait_for_load, max_in_flight=_IN_FLIGHT)
                 sync = AccountSync(engine, account, self._options, self._inbox.put, self._is_cancelled, known)
-                del locks[account.account_id]
-                self._under_way += 1
                 # a second Ctrl-C does not wait for what Gmail has not answered
                 threading.Thread(target=self._sync, args=(sync, known), name="sync", daemon=True).start()
-        except (MailIngestError, SQLAlchemyError) as error:
+                del locks[account.account_id]
+                self._under_way += 1
+        except Exception as error:  # noqa: BLE001  whatever it is, each account's own sync tells
+            # other errors may quote what is in a database
             why = error if isinstance(error, MailIngestError) else type(error).__name__
             logger.warning("%d accounts are synced one after another, because of this: %s", len(locks), why)
             self._put_off += [account for account in wave if account.account_id in locks]
@@ -189,16 +196,17 @@ class SideBySide:
         accounts = registry.among(names)
         must_finish = {rewriting.account_id for rewriting in registry.erasures.unfinished()}
         cancelled = registry.requests.cancel_counts(names)
+        policies = {account.account_id: registry.policy(account, needs_key=False) for account in accounts}
         cursors = self._read_cursors(accounts)
         backlogs = self._read_backlogs(accounts)
         with engine.queries.at_once():
             loaded = self._surveys.loaded_cursors(names)
             dead = self._surveys.dead_letters(names)
+            forms = self._surveys.forms([name for name, policy in policies.items() if not policy.allows_bytes])
         known: list[tuple[Account, Known]] = []
         for account in accounts:
             name = account.account_id
             if name in must_finish:
-                self._put_off.append(account)
                 continue
             about = Known(
                 lock=locks[name],
@@ -206,12 +214,23 @@ class SideBySide:
                 backlog=backlogs.get(name, Backlog(0, 0, 0, 0)),
                 dead_letters=dead.get(name, 0),
                 cancel_count=cancelled.get(name, 0),
-                must_drain=name in self._unfinished,
-                most_messages=MOST_MESSAGES,
+                must_drain=name in self._unfinished
+                or self._has_more_to_do(account, policies[name], forms.get(name, set())),
             )
             known.append((account, about))
         registry.syncs_started([account.account_id for account, _ in known])
+        self._put_off += [account for account in accounts if account.account_id in must_finish]
         return known
+
+    def _has_more_to_do(self, account: Account, policy: Policy, forms: set[tuple[str, bool]]) -> bool:
+        """Whether a drain has to look at the account though nothing is missing: privacy that has become stricter, an agreement
+        to buy again that may be at its end, and labels that are named and may not be there."""
+        return bool(
+            account.buys_again
+            or account.include_labels
+            or account.exclude_labels
+            or says_too_much(self._engine, account, policy, forms)
+        )
 
     def _read_cursors(self, accounts: Sequence[Account]) -> dict[str, Cursor]:
         from mail_ingest.sources.landing import STATE_SOURCE
@@ -234,13 +253,10 @@ class SideBySide:
         return found
 
     def _find_unfinished(self) -> set[str]:
-        """Accounts with rows of loads that nobody can finish; asked for where a shard's working folder is new or was lost."""
-        new = [
-            account.account_id
-            for account in self._accounts
-            if not self._engine.pipelines.has_folder(content_pipeline(account, is_backfill=False))
-        ]
-        return self._surveys.with_unfinished_loads(new) if new else set()
+        """Finishes what dead processes left pending, and tells whose messages are of loads that nobody can finish."""
+        pending = dict.fromkeys(name for account in self._accounts for name in content_pipelines(account))
+        self._engine.pipelines.finish_pending(*pending)
+        return self._surveys.with_unfinished_loads()
 
     # -- in the accounts' threads --------------------------------------------------------------------------------
 
@@ -289,27 +305,30 @@ class SideBySide:
         groups: dict[tuple[str, str], list[_Waiting]] = {}
         for waiting in self._pending:
             groups.setdefault((waiting.package.pipeline, waiting.package.source), []).append(waiting)
-        while groups:
-            together = groups.popitem()[1]
-            try:
-                self._load_together(together)
-            finally:
-                done = set(map(id, together))
-                self._pending = [waiting for waiting in self._pending if id(waiting) not in done]
+        for group in groups.values():
+            for together in _parts(group):
+                try:
+                    self._load_together(together)
+                finally:
+                    done = set(map(id, together))
+                    self._pending = [waiting for waiting in self._pending if id(waiting) not in done]
 
     def _load_together(self, together: list[_Waiting]) -> None:
         try:
             self._loader.together([waiting.package for waiting in together])
-        except BaseException as error:
-            if isinstance(error, Exception) and len(together) > 1:
-                logger.warning("a package of %d accounts could not be loaded, each is tried by itself", len(together))
+        except Exception as error:  # noqa: BLE001  told by the accounts' own syncs
+            if isinstance(error, PackageRefusedError) and len(together) > 1:
+                logger.warning("a package of %d accounts was refused, each is tried by itself", len(together))
                 for waiting in together:
                     self._load_together([waiting])
                 return
+            # what passes stays pending, with the rows of all, and is finished before anything else
             for waiting in together:
-                waiting.done.set_exception(error if isinstance(error, Exception) else _ended_by(error))
-            if not isinstance(error, Exception):
-                raise
+                waiting.done.set_exception(error)
+        except BaseException as error:
+            for waiting in together:
+                waiting.done.set_exception(_ended_by(error))
+            raise
         else:
             for waiting in together:
                 waiting.done.set_result(None)
@@ -333,7 +352,21 @@ class SideBySide:
             self._pending.clear()
             if not self._under_way or not isinstance(error, Exception):
                 return
-            self._take()
+            with suppress(Exception):  # the first one is told
+                self._take()
+
+
+def _parts(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
+    """Packages that are loaded as one, of `_PACKAGE_BYTES` or of one account: memory follows the size of a load."""
+    parts: list[list[_Waiting]] = [[]]
+    size = 0
+    for one in waiting:
+        if parts[-1] and size + one.package.spool.size_bytes > _PACKAGE_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(one)
+        size += one.package.spool.size_bytes
+    return parts
 
 
 def _ended_by(error: BaseException) -> WarehouseError:

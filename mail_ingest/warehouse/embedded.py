@@ -28,7 +28,7 @@ from mail_ingest.folders import made_like, make_private
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Prepare, Warehouse
 from mail_ingest.warehouse.deployment import claim
-from mail_ingest.warehouse.locks import Locks, busy
+from mail_ingest.warehouse.locks import Locks
 
 if TYPE_CHECKING:
     import duckdb
@@ -136,8 +136,12 @@ class DuckDBWarehouse(Warehouse):
         if not self._is_shared:
             yield
             return
-        if not self._turn.acquire(timeout=max(self._locks.wait_s, _LEAST_WAIT_S)):
-            raise busy("warehouse", self._locks.wait_s)
+        wait_s = max(self._locks.wait_s, _LEAST_WAIT_S)
+        if not self._turn.acquire(timeout=wait_s):
+            raise BusyError(
+                f"This process was using the warehouse {self.path} itself for more than {wait_s:g} s, for a load or for another "
+                "account; the account's next sync goes on."
+            )
         try:
             yield
         finally:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mail_ingest.errors import MailIngestError, WarehouseError
+from mail_ingest.errors import MailIngestError, PackageRefusedError, WarehouseError
 from mail_ingest.folders import make_private
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.connection import Connection, Warehouse
@@ -53,14 +53,22 @@ class Pipelines:
         self._locks = locks
 
     def load(
-        self, name: str, build_source: Callable[[str], DltSource], *, size_bytes: int = 0, more_follow: bool = False
+        self,
+        name: str,
+        build_source: Callable[[str], DltSource],
+        *,
+        size_bytes: int = 0,
+        more_follow: bool = False,
+        keeps_refused: bool = True,
     ) -> None:
         """Loads one package; what an earlier, killed process left pending is loaded before it.
 
         `build_source` gets the name of the staging dataset and returns the source to load. Returns once the package
         is in the warehouse; after an error it stays pending in the working folder and the next call finishes it.
         `size_bytes` is the size of its rows; `more_follow`: another large package comes next, so the warehouse need not
-        be tidied up after this one.
+        be tidied up after this one. Raises PackageRefusedError where another try cannot help; with `keeps_refused` off such a
+        package does not stay pending, where it would keep all others of the pipeline from being loaded: the working folder
+        goes, and dlt restores the state of the last completed load.
         """
         with self._pipeline(name) as pipeline:
             self._finish(pipeline)
@@ -69,11 +77,10 @@ class Pipelines:
             try:
                 pipeline.run(build_source(staging_dataset(name)), loader_file_format="parquet")
             except Exception as error:
-                raise _load_error(name, error) from error
-
-    def has_folder(self, name: str) -> bool:
-        """Whether a pipeline has worked on this machine, for this warehouse."""
-        return (self._folder / self._warehouse.identity() / name).exists()
+                told = _load_error(name, error, is_kept=keeps_refused)
+                if not keeps_refused and isinstance(told, PackageRefusedError):
+                    shutil.rmtree(pipeline.working_dir, ignore_errors=True)
+                raise told from error
 
     def merge_row_groups(self) -> None:
         """Makes up for the merging that loads with `more_follow` have put off."""
@@ -228,8 +235,10 @@ def _remembering(destination: Any) -> Any:
     return destination
 
 
-def _load_error(name: str, error: BaseException) -> MailIngestError:
+def _load_error(name: str, error: BaseException, *, is_kept: bool = True) -> MailIngestError:
     """One sentence, without the values that database errors like to quote: those are people's mail."""
+    from dlt.common.destination.exceptions import DestinationTerminalException
+
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         if isinstance(error, MailIngestError):
@@ -240,7 +249,7 @@ def _load_error(name: str, error: BaseException) -> MailIngestError:
         if type(link).__name__ == "DataValidationError":
             # dlt's text quotes the rows
             place = f"{link.table_name}.{link.column_name}" if link.column_name else link.table_name  # type: ignore[attr-defined]
-            return WarehouseError(
+            return PackageRefusedError(
                 f"Pipeline {name} refused a package whose rows do not fit their table ({place} is not defined, or of another "
                 "type). This is a mistake in mail_ingest: please report it. Nothing of the package was loaded, and no table "
                 "was changed."
@@ -252,7 +261,13 @@ def _load_error(name: str, error: BaseException) -> MailIngestError:
         cause = "DuckDB ran out of memory"
     else:
         cause = " from ".join(type(link).__name__ for link in chain[:3])
-    return WarehouseError(
+    is_refused = any(isinstance(link, DestinationTerminalException) for link in chain)
+    if is_refused and not is_kept:
+        return PackageRefusedError(
+            f"The warehouse refused rows of the package of pipeline {name} ({cause}). Nothing of it is kept: the next sync "
+            "brings it again, from the raw archive as far as it was bought. Look at what the database says of the tables of gmail."
+        )
+    return (PackageRefusedError if is_refused else WarehouseError)(
         f"Pipeline {name} could not load its package ({cause}). The package is kept in the working folder and the next "
         "sync finishes it before it reads anything new; nothing is lost."
     )

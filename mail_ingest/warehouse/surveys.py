@@ -57,7 +57,21 @@ class Surveys:
             ).fetchall()
         return dict(rows)
 
-    def with_unfinished_loads(self, account_ids: Sequence[str]) -> set[str]:
+    def forms(self, account_ids: Sequence[str]) -> dict[str, set[tuple[str, bool]]]:
+        """The forms in which messages are stored, each with whether there are such with attachments; see `Queries.forms`."""
+        found: dict[str, set[tuple[str, bool]]] = {}
+        if account_ids:
+            with self._warehouse.open() as connection:
+                rows = connection.execute(
+                    "select distinct s.account_id, coalesce(s.privacy, 'full'), coalesce(s.attachment_count, 0) > 0 "
+                    f"from gmail.messages s where {_OF_MANY}",
+                    [list(account_ids)],
+                ).fetchall()
+            for account_id, form, has_attachments in rows:
+                found.setdefault(account_id, set()).add((form, has_attachments))
+        return found
+
+    def with_unfinished_loads(self) -> set[str]:
         """Accounts with messages of loads that did not come to their end; see `unfinished`."""
         with self._warehouse.open() as connection:
             made = connection.execute(
@@ -66,8 +80,8 @@ class Surveys:
             if made is None:
                 return set()
             rows = connection.execute(
-                f"select distinct s.account_id from gmail.messages s where {_OF_MANY} and s._dlt_load_id is not null "
-                "and s._dlt_load_id not in (select load_id from gmail._dlt_loads where status = 0)",
-                [list(account_ids)],
+                "select distinct account_id from gmail.messages where _dlt_load_id in (select brought_by from "
+                "(select distinct _dlt_load_id as brought_by from gmail.messages where _dlt_load_id is not null) as loads "
+                "where brought_by not in (select load_id from gmail._dlt_loads where status = 0))"
             ).fetchall()
         return {account_id for (account_id,) in rows}

@@ -72,6 +72,14 @@ def test_accounts_of_a_killed_process_are_true_after_the_next_sync(
     assert [(run.outcome, run.error) for run in runs] == [("success", "")] * 5
     for box in boxes:
         assert_true_to_gmail(engine, box)
+    with engine.warehouse.open() as connection:
+        without_sender = connection.execute(
+            "select count(*) from gmail.messages m where not exists (select 1 from gmail.message_recipients r "
+            "where r.account_id = m.account_id and r.message_id = m.message_id and r.kind = 'from')"
+        ).fetchone()
+    assert without_sender == (0,)
+    pending = [path for path in (engine.settings.home / "dlt").glob("*/*/load/normalized/*") if path.is_dir()]
+    assert pending == []
     assert_archive_equal(engine, boxes[0])
     engine.warehouse.close()
     assert doubled_rows(engine.settings.warehouse) == 0
