@@ -84,15 +84,15 @@ class Fleet:
         """The horizon of all accounts: the mail that is there when they are registered is older."""
         return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
-    def register(self) -> None:
-        """Adds all accounts, each with its own token."""
+    def register(self, *, buys_all: bool = False) -> None:
+        """Adds all accounts, each with its own token; `buys_all`: their content is bought however old it is."""
         registry = Registry(self.settings)
         try:
             for number, address in enumerate(self.gmail.tokens):
                 registry.add(
                     address,
                     token_env(_token_variable(number)),
-                    content_since=f"{self.content_since:%Y-%m-%d}",
+                    content_since="all" if buys_all else f"{self.content_since:%Y-%m-%d}",
                 )
         finally:
             registry.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -34,19 +35,21 @@ def test_sizes_follow_from_the_figures_by_hand() -> None:
     assert ten_thousand.units_a_day == 10_000 * 204 * 24
     assert ten_thousand.projects == 1
     assert ten_thousand.cpu_s_an_hour == 1_000 + 20 * 2
-    assert ten_thousand.waiting_s_an_hour == 4_000
-    assert ten_thousand.places == 3
+    assert ten_thousand.waiting_s_an_hour == pytest.approx(10_000 * 7 * 0.1 / 64)
+    assert ten_thousand.places == 1
     assert ten_thousand.postgres_cores == 1
     assert ten_thousand.database_gb_a_year == pytest.approx(10_000 * 87_600 * 10_000 * 1.5 / 1e9)
-    # of 64 million units a day 48.96 are the syncs'; the rest buys 20,000 messages of each mailbox
-    assert ten_thousand.backfill_days == pytest.approx(20_000 / ((64e6 - 48.96e6) / 20 / 10_000))
+    # 48.96 million units a day are the syncs', and backfills stop at 48
+    assert ten_thousand.backfill_days == inf
+    five_thousand = size(5_000, figures, Assumptions(), load_settings({}))
+    assert five_thousand.backfill_days == pytest.approx(20_000 / ((48e6 - 24.48e6) / 20 / 5_000))
     # a few mailboxes are bound by what each of them sells, and not by the project
     few = size(5, figures, Assumptions(), load_settings({}))
-    assert few.backfill_days == pytest.approx(20_000 / (6_000 * 0.8 * 0.6 * 1_440 / 20))
+    assert few.backfill_days == pytest.approx(20_000 / (6_000 * 0.6 * 1_440 / 20))
 
 
 def test_one_project_ends_where_the_page_says() -> None:
-    settings = load_settings({"MAIL_INGEST_QUOTA_SHARE": "1"})
+    settings = load_settings({"MAIL_INGEST_QUOTA_SHARE": "1", "MAIL_INGEST_QUOTA_RESERVE": "0"})
     figures = replace(load(), busy_units=203.0, busy_messages=10)
 
     needed = [size(mailboxes, figures, Assumptions(), settings).projects for mailboxes in (16_400, 16_500)]
@@ -57,7 +60,7 @@ def test_one_project_ends_where_the_page_says() -> None:
 def test_a_larger_fleet_never_needs_less() -> None:
     sizes = [size(mailboxes, load(), Assumptions(), load_settings({})) for mailboxes in FLEETS]
 
-    for name in ("projects", "places", "machines", "postgres_cores", "archive_gb_a_year", "backfill_days"):
+    for name in ("projects", "places", "machines", "postgres_cores", "archive_gb_a_year"):
         needs = [getattr(one, name) for one in sizes]
         assert needs == sorted(needs), name
 

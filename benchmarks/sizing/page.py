@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
 from benchmarks.sizing.figures import Figures
+from mail_ingest.gmail.leasing import Shares
 from mail_ingest.gmail.quota import PROFILES
+from mail_ingest.ingest.side_by_side import IN_FLIGHT
 from mail_ingest.settings import Settings, load_settings
 
 #: The text of the page, for `str.format`.
@@ -60,16 +62,17 @@ def size(mailboxes: int, figures: Figures, assumed: Assumptions, settings: Setti
     line = _line()
     units_an_hour = mailboxes * units_of_an_hour(figures, assumed)
     units_a_day = units_an_hour * _HOURS
-    projects = ceil(units_a_day / (line * settings.quota_share))
+    shares = Shares.of(settings.quota_share, settings.quota_reserve, settings.backfill_share)
+    projects = ceil(units_a_day / (line * shares.scheduled))
     runs = ceil(mailboxes / assumed.accounts_a_run)
     cpu_s = mailboxes * figures.busy_cpu_ms / 1e3 + runs * figures.run_cpu_s
-    waiting_s = mailboxes * _rounds(assumed, settings) * assumed.answer_s
+    # those of a shard wait side by side
+    waiting_s = mailboxes * _rounds(assumed) * assumed.answer_s / settings.accounts_at_once
     places = max(ceil((cpu_s + waiting_s) / (3_600 * assumed.calm)), 1)
     stored, a_year = mailboxes * assumed.stored_before, mailboxes * assumed.messages_an_hour * _HOURS * _DAYS
-    # a mailbox sells so many messages a minute, a project so many a day; syncs go first
-    left = projects * line * settings.quota_share * settings.backfill_share
-    left = max(min(left, projects * line * settings.quota_share - units_a_day), 0.0)
-    of_mailbox = 6_000 * settings.quota_share * settings.backfill_share * 60 * _HOURS / figures.content_units
+    # a mailbox sells so many messages a minute; backfills take a project's day up to their share, the syncs' units included
+    left = max(projects * line * shares.backfill - units_a_day, 0.0)
+    of_mailbox = _limit() * shares.backfill * 60 * _HOURS / figures.content_units
     of_project = left / figures.content_units / mailboxes
     postgres_cpu_s = mailboxes * figures.postgres_busy_cpu_ms / 1e3
     return Size(
@@ -89,7 +92,7 @@ def size(mailboxes: int, figures: Figures, assumed: Assumptions, settings: Setti
         archive_gb_at_first=stored * figures.archive_bytes / _GB,
         archive_gb_a_year=a_year * figures.archive_bytes / _GB,
         event_gb_a_month=runs * _HOURS * 30 * figures.run_event_bytes / _GB,
-        backfill_days=assumed.stored_before / min(of_mailbox, of_project),
+        backfill_days=assumed.stored_before / min(of_mailbox, of_project) if left else inf,
     )
 
 
@@ -108,6 +111,7 @@ def _line() -> int:
 def page(figures: Figures, assumed: Assumptions = Assumptions(), settings: Settings | None = None) -> str:
     """The page, as it lies in docs."""
     settings = settings or load_settings({})
+    shares = Shares.of(settings.quota_share, settings.quota_reserve, settings.backfill_share)
     sizes = [size(mailboxes, figures, assumed, settings) for mailboxes in FLEETS]
     hour = units_of_an_hour(figures, assumed)
     ends = _line() / (hour * _HOURS)
@@ -127,7 +131,7 @@ def page(figures: Figures, assumed: Assumptions = Assumptions(), settings: Setti
         ("raw archive at first, GB", lambda one: _gigabytes(one.archive_gb_at_first)),
         ("raw archive a year more, GB", lambda one: _gigabytes(one.archive_gb_a_year)),
         ("Dagster's events, GB for 30 days", lambda one: _gigabytes(one.event_gb_a_month)),
-        ("days to buy all older content", lambda one: f"{one.backfill_days:,.1f}"),
+        ("days to buy all older content", lambda one: _days(one.backfill_days)),
     ]
     table = [
         "| mailboxes | " + " | ".join(f"{one.mailboxes:,}" for one in sizes) + " |",
@@ -140,12 +144,14 @@ def page(figures: Figures, assumed: Assumptions = Assumptions(), settings: Setti
         settings=settings,
         table="\n".join(table),
         line=_line(),
-        limit=PROFILES["2026"].per_user_minute,
+        limit=_limit(),
+        shares=shares,
+        in_flight=IN_FLIGHT,
         hour=hour,
         hours=_HOURS,
         ends=ends,
-        ends_at_share=ends * settings.quota_share,
-        rounds=_rounds(assumed, settings),
+        ends_at_share=ends * shares.scheduled,
+        rounds=_rounds(assumed),
         a_year=assumed.messages_an_hour * _HOURS * _DAYS,
         mean_kb=figures.mean_message_bytes / 1e3,
         database_kb=figures.database_bytes / 1e3,
@@ -154,9 +160,19 @@ def page(figures: Figures, assumed: Assumptions = Assumptions(), settings: Setti
     )
 
 
-def _rounds(assumed: Assumptions, settings: Settings) -> int:
+def _limit() -> int:
+    limit = PROFILES["2026"].per_user_minute
+    assert limit is not None
+    return limit
+
+
+def _rounds(assumed: Assumptions) -> int:
     """Answers that a busy mailbox waits for one after another: profile, labels, history, and so many messages at a time."""
-    return 3 + ceil(assumed.messages_an_hour / settings.max_in_flight)
+    return 3 + ceil(assumed.messages_an_hour / IN_FLIGHT)
+
+
+def _days(value: float) -> str:
+    return "needs more projects" if value == inf else f"{value:,.1f}"
 
 
 def _millions(value: float) -> str:

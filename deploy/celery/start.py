@@ -7,7 +7,8 @@ loopback, the Dagster webserver, the daemon and Celery workers. Ends all of them
 
 The folder holds all there is: data of both servers, the raw archive, a home for each worker as if it were a machine of its own,
 logs, and the file `env` with passwords and the key, made at the first start. `set -a; . /srv/mail_ingest/env` gives them to
-`mail-ingest` in a shell. `processes.json` tells the ids.
+`mail-ingest` in a shell. `processes.json` tells the ids. DEPLOY_POSTGRES_URL, where it is set, is the URL of a superuser of a
+server that runs already, instead of Debian's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -116,7 +117,6 @@ def main() -> int:
         "--concurrency", type=int, default=5, help="runs at a time in each of them, five if nothing is said"
     )
     parser.add_argument("--port", type=int, default=3000, help="port of the webserver on loopback")
-    parser.add_argument("--postgres", help="URL of a superuser of a server that runs already, instead of Debian's")
     options = parser.parse_args()
     os.umask(0o077)
     folder: Path = options.folder.resolve()
@@ -130,15 +130,20 @@ def main() -> int:
         processes.watch()
         return 1
     finally:
+        # a second signal must not leave half of them behind
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         processes.end()
 
 
 def serve(folder: Path, options: argparse.Namespace, processes: Processes) -> None:
     """Starts the servers, then what needs them."""
-    env = environment(folder, options.postgres)
-    if not options.postgres:
+    # not among the arguments, where everybody sees its password
+    given = os.environ.get("DEPLOY_POSTGRES_URL")
+    env = environment(folder, given)
+    if not given:
         start_postgres(folder, urlsplit(env["MAIL_INGEST_WAREHOUSE"]).port or 0, processes)
-    make_databases(options.postgres or socket_url(folder, env), env)
+    make_databases(given or socket_url(folder, env), env)
     start_redis(folder, urlsplit(env["DAGSTER_CELERY_BROKER_URL"]), processes)
     # what the shell sets beside it, such as MAIL_INGEST_PRIVACY, is for all of them
     shared = {
@@ -184,6 +189,8 @@ def environment(folder: Path, postgres: str | None) -> dict[str, str]:
             "DAGSTER_CELERY_BACKEND_URL": f"redis://:{password['redis']}@127.0.0.1:{redis}/1",
         }
         path.write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()))
+    # it has the key and all passwords, and may have been copied here
+    path.chmod(0o600)
     return dict(line.replace("'", "").split("=", 1) for line in path.read_text().splitlines())
 
 
@@ -198,7 +205,9 @@ def start_postgres(folder: Path, port: int, processes: Processes) -> None:
     """Debian's server, which refuses to run as root and runs as its own user then."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
     if not found:
-        raise SystemExit("Postgres is not installed: apt-get install postgresql, or name a server with --postgres")
+        raise SystemExit(
+            "Postgres is not installed: apt-get install postgresql, or name a server in DEPLOY_POSTGRES_URL"
+        )
     user = "postgres" if os.geteuid() == 0 else None
     data = folder / "postgres"
     if not data.exists():
@@ -218,7 +227,9 @@ def start_postgres(folder: Path, port: int, processes: Processes) -> None:
     processes.start(
         "postgres", [found[-1], "-D", data, *(word for each in settings for word in ("-c", each))], user=user
     )
-    processes.wait_for("postgres", lambda: is_open(port))
+    # it listens before it lets anybody in, for as long as it recovers from a power cut
+    ready = [found[-1].with_name("pg_isready"), "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+    processes.wait_for("postgres", lambda: subprocess.run(ready, check=False).returncode == 0)
 
 
 def socket_url(folder: Path, env: Mapping[str, str]) -> str:
@@ -234,9 +245,22 @@ def make_databases(superuser: str, env: Mapping[str, str]) -> None:
         "MAIL_INGEST_CONTROL_PASSWORD": env["MAIL_INGEST_CONTROL"],
         "DAGSTER_PASSWORD": env["DAGSTER_POSTGRES_URL"],
     }
+    url = urlsplit(superuser)
+    user, _, host = url.netloc.rpartition("@")
+    without_password = urlunsplit(url._replace(netloc=f"{user.partition(':')[0]}@{host}"))
+    secret = {name: urlsplit(its).password or "" for name, its in password.items()}
+    if url.password:
+        secret["PGPASSWORD"] = unquote(url.password)
     made = subprocess.run(
-        ["psql", "--no-psqlrc", "--quiet", "--file", PROJECT / "deploy" / "postgres" / "databases.sql", superuser],
-        env={**os.environ, **{name: urlsplit(url).password or "" for name, url in password.items()}},
+        [
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--file",
+            PROJECT / "deploy" / "postgres" / "databases.sql",
+            without_password,
+        ],
+        env={**os.environ, **secret},
         capture_output=True,
         text=True,
         check=False,

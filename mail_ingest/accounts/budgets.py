@@ -76,7 +76,7 @@ class BudgetStore(StateStore):
                 # what is not there cannot be held, and two processes may find it missing at once
                 connection.execute(self._insert(connection, algorithm.initial(rates), now).on_conflict_do_nothing())
                 stored = self._stored(connection, for_update=True) or ""
-            before = algorithm.decode(stored.split())
+            before = _state(algorithm, stored, rates)
             after, decision = algorithm.step(rates, before, now, weight)
             if after != before:
                 row = self._insert(connection, after, now)
@@ -87,7 +87,7 @@ class BudgetStore(StateStore):
     def read(self, algorithm: StateAlgorithm, rates: list[Rate]) -> State:
         with self._transaction() as connection:
             stored = self._stored(connection)
-        return algorithm.initial(rates) if stored is None else algorithm.decode(stored.split())
+        return _state(algorithm, stored, rates)
 
     def reset(self) -> None:
         with self._transaction() as connection:
@@ -117,6 +117,16 @@ class BudgetStore(StateStore):
             state=" ".join(f"{number:.0f}" for number in state),
             changed_at=datetime.fromtimestamp(now / 1000, UTC),
         )
+
+
+def _state(algorithm: StateAlgorithm, stored: str | None, rates: list[Rate]) -> State:
+    """The stored state; what is none counts as if nothing had been leased."""
+    nothing: State = tuple(algorithm.initial(rates))
+    try:
+        state: State = tuple(algorithm.decode((stored or "").split()))
+    except ValueError:
+        return nothing
+    return state if len(state) == len(nothing) else nothing
 
 
 def _file_beside(control: str) -> Path | None:

@@ -128,7 +128,12 @@ def vacuum_sqlite(engine: Engine, wait_s: float) -> None:
         try:
             # the timeout is each statement's; those of SQLite that are refused at once are asked for again
             raw.execute(f"pragma busy_timeout = {_POLL_MS}")
-            while not _is_vacuumed(raw):
+            # written anew once, and then only brought into the file: each time appends the whole database to the log
+            steps = ["vacuum", "pragma wal_checkpoint(truncate)"]
+            while steps:
+                if _is_done(raw, steps[0]):
+                    steps.pop(0)
+                    continue
                 if time.monotonic() >= deadline:
                     raise BusyError(
                         f"Another process reads or writes the control database {engine.url.database} and did not let go within "
@@ -139,20 +144,24 @@ def vacuum_sqlite(engine: Engine, wait_s: float) -> None:
             raw.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")
 
 
-def _is_vacuumed(connection: sqlite3.Connection) -> bool:
+def _is_done(connection: sqlite3.Connection, step: str) -> bool:
     try:
-        connection.execute("vacuum")
-        [is_blocked, *_] = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+        told = connection.execute(step).fetchone()
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
         time.sleep(_POLL_MS / 1000)
         return False
-    return not is_blocked
+    # a checkpoint tells whether others kept it from being complete
+    return told is None or not told[0]
 
 
 def _open_postgres(url: URL) -> Engine:
-    return create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=2, max_overflow=8)
+    # a server that has gone without a word is noticed by those that wait for it
+    patience = {"connect_timeout": 10, "tcp_user_timeout": 20_000}
+    return create_engine(
+        url, hide_parameters=True, pool_pre_ping=True, pool_size=2, max_overflow=8, connect_args=patience
+    )
 
 
 def _version(engine: Engine) -> str | None:

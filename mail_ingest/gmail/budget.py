@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pyrate_limiter import Duration, InMemoryStateStore, StateStore
 
@@ -190,7 +190,9 @@ class Budgets:
         with budget.lock:
             now = self._clock()
             if units and self._can_ask(budget, now):
-                self._correct(project, budget, Correction(pacific_day(now), 0, units), now)
+                today = pacific_day(now)
+                owed = budget.owed if budget.known_day == today else 0
+                self._correct(project, budget, Correction(today, owed, units), now)
 
     def day_use(self, project: str) -> DayUse:
         """What a project has spent of the present day, all processes together. Raises BudgetStoreError."""
@@ -200,7 +202,7 @@ class Budgets:
         units = units_of_day(tuple(state), now)  # type: ignore[arg-type]  # no store of ours answers later
         left = [
             None if limit is None else max(limit - units, 0)
-            for limit in (self._terms.day_limit("asked"), self._terms.day_limit("scheduled"))
+            for limit in (self._terms.day_limit("asked", now), self._terms.day_limit("scheduled", now))
         ]
         return DayUse(project, units, left[0], left[1], day_ends_at(now))
 
@@ -291,7 +293,11 @@ class Budgets:
             wait_s = wait_ms / 1000 + self._rand() * _JITTER_S
             purse.closed_until = now + wait_s
             return wait_s
-        resume_at = day_ends_at(now)
+        if purpose == "backfill" and wait_ms <= 1000 * _LONGEST_CLOSED_S:
+            # its limit grows with the day
+            purse.closed_until = now + wait_ms / 1000
+            return wait_ms / 1000
+        resume_at = datetime.fromtimestamp(now + wait_ms / 1000, UTC)
         raise QuotaError(
             f"quota is used up for {account_id} ({lease.day_units:,} units of project {project} today, of which "
             f"{_WHO[purpose]} may spend {rate.limit:,}); work resumes at {resume_at:%Y-%m-%d %H:%M:%S} UTC",

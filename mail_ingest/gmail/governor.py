@@ -57,8 +57,8 @@ class QuotaGovernor:
     ) -> None:
         self.profile = profile
         self.ledger = Ledger()
-        self._shares = shares or Shares.of(share)
-        self.budgets = budgets or Budgets(profile, self._shares, clock=clock)
+        self.shares = shares or Shares.of(share)
+        self.budgets = budgets or Budgets(profile, self.shares, clock=clock)
         self._clock = clock
         self._sleep = sleep
         self._max_wait_s = max_wait_s
@@ -74,7 +74,7 @@ class QuotaGovernor:
         lane = self._lane(account_id)
         with self._lock:
             lane.project, lane.purpose = project, purpose
-            lane.pace.set_share(self._shares.backfill if purpose == "backfill" else self._shares.asked)
+            lane.pace.set_share(self.shares.backfill if purpose == "backfill" else self.shares.asked)
 
     def acquire(self, account_id: str, method: str) -> None:
         """Waits until a call may leave, and counts it as sent.
@@ -158,7 +158,7 @@ class QuotaGovernor:
             return lane
 
     def _pace(self, limit: int | None) -> Pace:
-        return Unlimited() if limit is None else Pacer(limit, self._shares.asked)
+        return Unlimited() if limit is None else Pacer(limit, self.shares.asked)
 
     def _now(self) -> float:
         """The clock, but never backwards: a clock that is set back must not stop the pace."""

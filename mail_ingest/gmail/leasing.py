@@ -27,6 +27,9 @@ _BURST = 0.03
 """Part of a minute that may be taken at once after idle time."""
 _MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
+_DAY_S = 86_400
+EARLY_UNITS = 1_000_000
+"""Units that a project's day may have cost when backfills begin to be bound by the hour: an hour and a half of five mailboxes."""
 _GCRA = GCRA()
 _NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -66,10 +69,20 @@ class Terms:
             shares,
         )
 
-    def day_limit(self, purpose: Purpose) -> int | None:
-        """Units of a day, all purposes together, at which this purpose stops."""
+    def day_limit(self, purpose: Purpose, now_s: float) -> int | None:
+        """Units of a day, all purposes together, at which this purpose stops.
+
+        That of backfills grows with the day beyond `EARLY_UNITS`: what they took in the morning, the syncs of the evening would
+        lack.
+        """
+        if self.day is None:
+            return None
         # a whole number of units must not be lost to a float just below it
-        return None if self.day is None else int(self.day * getattr(self.shares, purpose) + 1e-6)
+        limit = int(self.day * getattr(self.shares, purpose) + 1e-6)
+        if purpose != "backfill":
+            return limit
+        gone = 1.0 - (day_ends_at(now_s).timestamp() - now_s) / _DAY_S
+        return max(int(limit * gone), min(limit, EARLY_UNITS))
 
     def rates(self, purpose: Purpose) -> list[Rate]:
         """What bounds a purpose: its own rate a minute, and those of all that may spend more."""
@@ -124,10 +137,12 @@ class Leasing(StateAlgorithm):
         day, units = self._today(state, now)
         others = state[2 + len(rates) :]
         times = tuple(state[2 : 2 + len(rates)])
-        limit = self._terms.day_limit(self._purpose)
+        limit = self._terms.day_limit(self._purpose, now / 1000)
         given = weight if limit is None else min(weight, limit - units)
         if given < self._least:
             left_ms = int(day_ends_at(now / 1000).timestamp() * 1000) - now
+            if self._purpose == "backfill" and limit is not None:
+                left_ms = min(left_ms, self._until_it_has_grown(units + self._least, limit, now) or left_ms)
             return (float(day), float(units), *times, *others), Lease(
                 Rate(max(limit or 0, 1), _DAY_MS), max(left_ms, 1), 0, day, units
             )
@@ -143,6 +158,15 @@ class Leasing(StateAlgorithm):
 
     def decode(self, values: Sequence[str]) -> tuple[float, ...]:
         return tuple(float(value) for value in values)
+
+    def _until_it_has_grown(self, wanted: int, limit: int, now: int) -> int:
+        """Milliseconds until the limit of backfills, which is lower now, reaches so many units; 0 where it never does."""
+        assert self._terms.day is not None
+        whole = int(self._terms.day * self._terms.shares.backfill + 1e-6)
+        if wanted > whole or limit >= whole:
+            return 0
+        begun_at = int(day_ends_at(now / 1000).timestamp() * 1000) - _DAY_MS
+        return max(begun_at + int(_DAY_MS * wanted / whole) + 1 - now, 1)
 
     def _today(self, state: tuple[float, ...], now: int) -> tuple[int, int]:
         """The day and its units, corrected; a clock that is set back begins no day anew."""

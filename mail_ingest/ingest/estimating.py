@@ -22,7 +22,7 @@ def estimate_backfill(
     """The price of partitions, newest first, for accounts; reads the warehouse once for each account."""
     now = datetime.now(UTC)
     known = [known_of(engine, account, partitions, now) for account in accounts]
-    profile, share = engine.governor.profile, engine.settings.backfill_share
+    profile, share = engine.governor.profile, engine.governor.shares.backfill
     left_today = None
     if profile.per_project_day is not None:
         day_began_at = engine.governor.day_ends_at() - timedelta(days=1)

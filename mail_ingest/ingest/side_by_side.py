@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 #: Accounts that are begun together: their positions are asked for at once.
 _WAVE = 32
 #: Requests of one mailbox that are under way at a time; all accounts together have the bound of the transport.
-_IN_FLIGHT = 3
+IN_FLIGHT = 3
 #: A package is loaded when its rows take so many bytes, which is also the most that several accounts have in one, or when its
 #: first account has waited for so long.
 _PACKAGE_BYTES = 16 * 1024 * 1024
@@ -168,7 +168,7 @@ class SideBySide:
                 else:
                     locks[account.account_id] = lock
             for account, known in self._survey(locks):
-                engine = self._engine.for_one_account(self._wait_for_load, max_in_flight=_IN_FLIGHT)
+                engine = self._engine.for_one_account(self._wait_for_load, max_in_flight=IN_FLIGHT)
                 sync = AccountSync(engine, account, self._options, self._inbox.put, self._is_cancelled, known)
                 # a second Ctrl-C does not wait for what Gmail has not answered
                 threading.Thread(target=self._sync, args=(sync, known), name="sync", daemon=True).start()

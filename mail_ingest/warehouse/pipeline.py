@@ -264,8 +264,8 @@ def _load_error(name: str, error: BaseException, *, is_kept: bool = True) -> Mai
     is_refused = any(isinstance(link, DestinationTerminalException) for link in chain)
     if is_refused and not is_kept:
         return PackageRefusedError(
-            f"The warehouse refused rows of the package of pipeline {name} ({cause}). Nothing of it is kept: the next sync "
-            "brings it again, from the raw archive as far as it was bought. Look at what the database says of the tables of gmail."
+            f"The warehouse refused rows of a package of pipeline {name} ({cause}). Nothing of it is kept: the next sync "
+            "brings it again, from the raw archive as far as it was bought. Look what the database says of the tables of gmail."
         )
     return (PackageRefusedError if is_refused else WarehouseError)(
         f"Pipeline {name} could not load its package ({cause}). The package is kept in the working folder and the next "

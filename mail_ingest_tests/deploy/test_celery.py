@@ -104,7 +104,7 @@ def deployment(gmail: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[De
     variables |= {"MAIL_INGEST_GMAIL_URL": gmail.url, "MAIL_INGEST_QUOTA": "off"}
     with ExitStack() as stack:
         if not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
-            command += ["--postgres", stack.enter_context(embedded_server())]
+            variables["DEPLOY_POSTGRES_URL"] = stack.enter_context(embedded_server())
             variables["PATH"] = os.pathsep.join([str(Path(psql()).parent), os.environ["PATH"]])
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         process = subprocess.Popen(

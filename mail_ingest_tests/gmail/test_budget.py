@@ -15,6 +15,7 @@ from mail_ingest.errors import BudgetStoreError, QuotaError
 from mail_ingest.gmail import OWN_DAY_LIMIT, Budgets, QuotaGovernor, Shares, parse_quota
 from mail_ingest.gmail.budget import LOOK_AGAIN_S
 from mail_ingest.gmail.leasing import LEASE_S, PURPOSES, SLACK_S, Correction, Lease, Leasing, Purpose, Terms
+from mail_ingest.gmail.quota import day_ends_at
 from mail_ingest_tests.gmail.stage import EPOCH, Clock
 from mail_ingest_tests.gmail.test_pacing import GET, Log
 
@@ -115,7 +116,7 @@ def test_no_minute_and_no_day_is_overspent_whoever_leases_what(
             back = Correction(lease.day, -lease.units)
             store.check(Leasing(terms, "asked", 0, back), [], now, 0)
             day, returned = day - lease.units, returned + lease.units
-        limit = terms.day_limit(purpose)
+        limit = terms.day_limit(purpose, now / 1000)
         assert limit is None or lease.units == 0 or day + (lease.units if gives_back else 0) <= limit
     window = 60 + LEASE_S + SLACK_S
     assert terms.minute is not None
@@ -123,6 +124,39 @@ def test_no_minute_and_no_day_is_overspent_whoever_leases_what(
         worst = max((log.units(start, window) for start in log._times), default=0)
         assert worst <= terms.minute * getattr(terms.shares, purpose)
     assert day >= 0
+
+
+def test_a_backfill_leaves_the_syncs_of_the_evening_their_part_of_the_day() -> None:
+    terms = Terms.of(parse_quota("2026"), Shares.of(0.8, 0.1, 0.6))
+    begins = day_ends_at(MORNING).timestamp() - 86_400
+
+    of_hours = [terms.day_limit("backfill", begins + hour * 3_600) for hour in (0, 0.2, 6, 12, 23.999)]
+
+    assert of_hours[:2] == [1_000_000, 1_000_000]
+    assert of_hours[2:4] == [12_000_000, 24_000_000]
+    assert 47_900_000 < (of_hours[4] or 0) <= 48_000_000
+    assert terms.day_limit("scheduled", begins) == 57_600_000
+    small = Terms.of(parse_quota("day=1000"), Shares.of(0.8, 0.1, 0.6))
+    assert small.day_limit("backfill", begins) == 600, "so little may be spent at once"
+
+
+def test_a_backfill_that_is_ahead_of_the_day_waits_for_it() -> None:
+    clock, stores = Clock(MORNING), Stores()
+    budgets = process(clock, stores, "2026", Shares.of(0.8, 0.1, 0.6)).budgets
+    limit = Terms.of(parse_quota("2026"), Shares.of(0.8, 0.1, 0.6)).day_limit("backfill", clock())
+    assert limit is not None
+    budgets.note_spent("default", limit + 555)
+
+    first = budgets.take("a@b.example", "default", "backfill", 20)
+    clock.now += first
+
+    assert 0 < first < 5
+    assert budgets.take("a@b.example", "default", "asked", 20) == 0
+    budgets.note_spent("default", limit + 1_000_000)
+    with pytest.raises(QuotaError) as ended:
+        budgets.take("a@b.example", "default", "backfill", 20)
+    assert ended.value.reason == OWN_DAY_LIMIT
+    assert clock() + 120 < ended.value.resume_at.timestamp() < clock() + 7_200
 
 
 def test_four_processes_use_more_than_nine_tenths_of_every_minute_and_overspend_none() -> None:
