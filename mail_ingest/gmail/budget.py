@@ -297,7 +297,8 @@ class Budgets:
             # its limit grows with the day
             purse.closed_until = now + wait_ms / 1000
             return wait_ms / 1000
-        resume_at = datetime.fromtimestamp(now + wait_ms / 1000, UTC)
+        # the wait is of whole milliseconds, and would end a fraction of one after midnight
+        resume_at = min(datetime.fromtimestamp(now + wait_ms / 1000, UTC), day_ends_at(now))
         raise QuotaError(
             f"quota is used up for {account_id} ({lease.day_units:,} units of project {project} today, of which "
             f"{_WHO[purpose]} may spend {rate.limit:,}); work resumes at {resume_at:%Y-%m-%d %H:%M:%S} UTC",
