@@ -471,9 +471,16 @@ GUARDS = (
     Guard(
         "nothing is bought again without an agreement",
         "mail_ingest/ingest/privacy.py",
-        "        again=insufficient_forms(policy) if account.buys_again else (),\n",
-        "        again=insufficient_forms(policy),\n",
+        "    if not account.buys_again:\n        return ()\n    agreed = insufficient_forms",
+        "    agreed = insufficient_forms",
         ("cli/test_privacy.py::test_a_default_that_becomes_wider_buys_nothing_and_status_counts_what_would_be",),
+    ),
+    Guard(
+        "an agreement to buy again is about the tier that held then",
+        "mail_ingest/ingest/privacy.py",
+        "    agreed = insufficient_forms(replace(policy, tier=account.agreed_privacy or policy.tier))\n",
+        "    agreed = insufficient_forms(policy)\n",
+        ("ingest/test_privacy_tiers.py::test_an_agreement_to_buy_again_is_not_about_a_wider_default",),
     ),
     Guard(
         "a person is erased by the hash as well",

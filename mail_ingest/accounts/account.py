@@ -29,7 +29,9 @@ class Account:
     together.
 
     `privacy` is the tier that the account was given, None where it has the default; `include_labels` and `exclude_labels` are
-    names or ids, one a line. `buys_again`: a person agreed that what is stored in a stricter form than now is bought again.
+    names or ids, one a line. `buys_again`: a person agreed that what is stored in a stricter form is bought again, and
+    `agreed_privacy` is the tier that held then: a default that becomes wider meanwhile is not what they agreed to. None is the
+    tier that holds now, as agreements of earlier versions have it.
     `account_group`: the team, customer or person it belongs to; None without one. `discovered_from` names the directory that
     a discovery found it in, and is empty where a person registered it. `schedule` and what it goes by: see `schedules`.
     `project`: the Google project whose quota it spends, `default` where its credentials name none.
@@ -62,6 +64,7 @@ class Account:
     include_labels: str
     exclude_labels: str
     buys_again: bool
+    agreed_privacy: Tier | None
     credential_kind: CredentialKind
     discovered_from: str
     schedule: Schedule
@@ -103,9 +106,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class PrivacySettings:
-    """What a person set of an account's privacy and scope; None leaves each as it is, or as it is by default."""
+    """What a person set of an account's privacy and scope; None leaves each as it is, or as it is by default. The tier `default`
+    takes back one that the account was given."""
 
-    tier: Tier | None = None
+    tier: Tier | Literal["default"] | None = None
     attachments: bool | None = None
     sign_in_mail: bool | None = None
     include_labels: Sequence[str] | None = None
@@ -117,9 +121,9 @@ class PrivacySettings:
     def changes_anything(self) -> bool:
         return bool(self.values())
 
-    def applied_to(self, account: Account, *, buys_again: bool | None = None) -> Account:
+    def applied_to(self, account: Account) -> Account:
         """The account as it would be with these settings."""
-        return replace(account, **self.values(), buys_again=account.buys_again if buys_again is None else buys_again)
+        return replace(account, **self.values())
 
     def values(self) -> dict[str, Any]:
         """The columns that were set."""
@@ -132,7 +136,8 @@ class PrivacySettings:
             "include_chats": self.include_chats,
             "include_drafts": self.include_drafts,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        values = {name: value for name, value in given.items() if value is not None}
+        return values | ({"privacy": None} if self.tier == "default" else {})
 
 
 def _lines(labels: Sequence[str] | None) -> str | None:

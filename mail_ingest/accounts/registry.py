@@ -119,6 +119,7 @@ class Registry:
             "account_group": group_of(account_group),
             "discovered_from": discovered_from,
             "buys_again": False,
+            "agreed_privacy": None,
             **privacy.values(),
             **fresh_start(now),
         }
@@ -150,11 +151,12 @@ class Registry:
         schedule: Schedule | None = None,
         privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
         buys_again: bool | None = None,
+        agreed_privacy: Tier | None = None,
         rewrites: bool = False,
     ) -> None:
         """Changes the group, the schedule, and what is bought and kept from now on; None leaves a setting as it is, and an
-        empty group takes the account out of its own. `rewrites`: what is stored is to be rewritten by these settings; its next
-        sync does that, if nobody does before."""
+        empty group takes the account out of its own. `agreed_privacy` goes with `buys_again`: the tier that it is about.
+        `rewrites`: what is stored is to be rewritten by these settings; its next sync does that, if nobody does before."""
         given: dict[str, Any] = {
             "content_since": content_since,
             "raw_archive": raw_archive,
@@ -164,6 +166,8 @@ class Registry:
         values = {name: value for name, value in given.items() if value is not None} | privacy.values()
         if account_group is not None:
             values["account_group"] = group_of(account_group)
+        if buys_again is not None:
+            values["agreed_privacy"] = agreed_privacy if buys_again else None
         account_id = address.strip().lower()
         with self._writing().begin() as connection:
             _update(connection, account_id, values)
@@ -175,9 +179,8 @@ class Registry:
         `account` was read: that is another agreement."""
         same = (accounts.c[name] == getattr(account, name) for name in ("attachments", "sign_in_mail"))
         tier = accounts.c.privacy.is_not_distinct_from(account.privacy)
-        ended = (
-            update(accounts).where(accounts.c.account_id == account.account_id, tier, *same).values(buys_again=False)
-        )
+        is_this = (accounts.c.account_id == account.account_id, tier, *same)
+        ended = update(accounts).where(*is_this).values(buys_again=False, agreed_privacy=None)
         with self._writing().begin() as connection:
             connection.execute(ended)
 

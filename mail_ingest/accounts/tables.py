@@ -60,6 +60,7 @@ accounts = Table(
     Column("include_labels", Text, nullable=False, server_default=""),
     Column("exclude_labels", Text, nullable=False, server_default=""),
     Column("buys_again", Boolean, nullable=False, server_default=false()),
+    Column("agreed_privacy", String(20)),
     Column("credential_kind", String(20), nullable=False),
     Column("credential", Text, nullable=False),
     Column("discovered_from", String(320), nullable=False, server_default=""),

@@ -129,9 +129,8 @@ def add(
     if raw_archive:
         from mail_ingest.ingest.privacy_change import check_archive
 
-        check_archive(
-            Policy(tier=wanted.tier or settings.privacy, attachments=attachments is not False), asked_for=raw_archive
-        )
+        tier = settings.privacy if wanted.tier is None or wanted.tier == "default" else wanted.tier
+        check_archive(Policy(tier=tier, attachments=attachments is not False), asked_for=raw_archive)
     account = Registry(settings).add(
         address,
         credential,
@@ -196,13 +195,14 @@ def change(
     registry = Registry(load_settings())
     new_schedule = schedule_of(schedule) if schedule is not None else None
     account = registry.get(address)
-    if wanted.changes_anything:
+    # an earlier horizon brings more of what somebody agreed to buy again
+    if wanted.changes_anything or (content_since is not None and account.buys_again):
         from mail_ingest.ingest.privacy_change import change_privacy, consequences
 
         engine = open_rewriting_engine(wait)
-        found = consequences(engine, account, wanted, raw_archive=raw_archive)
+        found = consequences(engine, account, wanted, raw_archive=raw_archive, content_since=content_since)
         agree(account.account_id, found, yes=yes)
-        erasure = change_privacy(engine, account, wanted, found)
+        erasure = change_privacy(engine, account, wanted, found, content_since=content_since)
         engine.close()
         if erasure is not None:
             report_rewriting(erasure)
@@ -260,7 +260,7 @@ def list_accounts(
         say(
             "no such account; `mail-ingest account list` shows all"
             if groups or states
-            else "no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one"
+            else "no accounts yet; `mail-ingest account connect ADDRESS --client FILE` registers one"
         )
         return
     print_table(

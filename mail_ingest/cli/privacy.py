@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mail_ingest.accounts import Account, PrivacySettings
 from mail_ingest.cli.output import fail, say
 from mail_ingest.errors import ConfigError
-from mail_ingest.privacy import TIERS, Policy, tier_of
+from mail_ingest.privacy import TIERS, Policy, Tier, tier_of
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.erasing.receipts import Erasure
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 Privacy = Annotated[
     str | None,
-    typer.Option("--privacy", help=f"What is stored of its mail: {', '.join(TIERS)}; MAIL_INGEST_PRIVACY without it."),
+    typer.Option(
+        "--privacy",
+        help=f"What is stored of its mail: {', '.join(TIERS)}; or default, which is what MAIL_INGEST_PRIVACY says.",
+    ),
 ]
 IncludeLabels = Annotated[
     list[str] | None,
@@ -53,10 +56,11 @@ def privacy_of(
     drafts: bool | None = None,
 ) -> PrivacySettings:
     """What the options ask for. Raises ConfigError for a tier that there is not."""
+    tier: Tier | Literal["default"] | None
     try:
-        tier = None if privacy is None else tier_of(privacy)
+        tier = None if privacy is None else "default" if privacy.strip().lower() == "default" else tier_of(privacy)
     except ValueError as error:
-        raise ConfigError(f"--privacy: {error}") from None
+        raise ConfigError(f"--privacy: {error}; default takes back what the account was given") from None
     return PrivacySettings(tier, attachments, sign_in_mail, include_labels, exclude_labels, chats, drafts)
 
 
@@ -97,7 +101,8 @@ def report_rewriting(erasure: Erasure) -> None:
     """What was rewritten, and the proof of it. Exits with 1 where something that had to go was found."""
     from mail_ingest.ingest.erasing.receipts import lines
 
-    say("\n".join(lines(erasure)))
+    for line in lines(erasure):
+        say(line)
     if not erasure.is_proven:
         fail("something that had to go was found, see above; run the same command again")
         raise typer.Exit(1)

@@ -30,7 +30,8 @@ def store_consent(
     privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
 ) -> tuple[Account, bool]:
     """Registers the account, or gives a registered one these credentials and makes it active; its cursor is kept, and so are
-    its horizon and its group where none is given. `privacy` is for one that is new.
+    its horizon and its group where none is given; another horizon ends what it agreed to buy again. `privacy` is for one that is
+    new.
 
     Asks Gmail for the profile (1 unit). Returns the account, and whether it is new. Raises WrongMailboxError where another
     mailbox consented, and what the client raises; then nothing is stored, and a consent that is of no use is given back.
@@ -59,7 +60,11 @@ def store_consent(
         return account, True
     engine.registry.reconnect(account_id, grant.credential)
     if content_since is not None or group is not None:
-        engine.registry.change(account_id, content_since=content_since, account_group=group)
+        # whoever agreed to buy again did so for another horizon
+        ends = content_since not in (None, engine.registry.get(account_id).content_since)
+        engine.registry.change(
+            account_id, content_since=content_since, account_group=group, buys_again=False if ends else None
+        )
     return engine.registry.get(account_id), False
 
 

@@ -438,7 +438,8 @@ class Engine:
     def _keeping(step: Callable[[], None], what: str) -> None:
         try:
             step()
-        except (BusyError, WarehouseError) as error:
+        except (BusyError, ConfigError, WarehouseError) as error:
+            # the key of hashes may be missing
             logger.warning("the %s wait for the next sync or materialization: %s", what, error)
         except Exception as error:  # noqa: BLE001  a mistake of ours; its message may quote mail, its stack does not
             stack = stack_of(error)

@@ -68,6 +68,19 @@ def privacy_instructions(policy: Policy) -> Instructions:
     )
 
 
+class UnknownLabelError(ConfigError):
+    """An account's settings name a label that its mailbox does not have."""
+
+    def __init__(self, account_id: str, label: str, verb: str) -> None:
+        option = "--exclude-label" if verb == "excludes" else "--include-label"
+        super().__init__(
+            f"{account_id} {verb} the label {label!r} by its settings, and the mailbox has none of that name or id; labels and "
+            f"states are complete, content was not bought. `mail-ingest account set {account_id} {option} ...` sets other "
+            "labels, and mail.labels lists those it has"
+        )
+        self.label = label
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What holds for an account's content while its content lock is held: what may be stored, and what is wanted."""
@@ -80,7 +93,7 @@ def in_scope(engine: Engine, account: Account, scope: Scope, policy: Policy, *, 
     """A scope narrowed to what the account's settings let be bought: labels in and out, chats, drafts; and widened by what
     a person agreed to buy again.
 
-    Raises ConfigError for a label that the mailbox does not have, unless (`knows_labels` is false) it only counts: such a
+    Raises UnknownLabelError for a label that the mailbox does not have, unless (`knows_labels` is false) it only counts: such a
     label is carried by no message.
     """
 
@@ -96,9 +109,18 @@ def in_scope(engine: Engine, account: Account, scope: Scope, policy: Policy, *, 
             *(() if account.include_chats else (_CHAT,)),
             *(() if account.include_drafts else (_DRAFT,)),
         ),
-        again=insufficient_forms(policy) if account.buys_again else (),
+        again=_bought_again(account, policy),
         takes_left_out=policy.sign_in_mail and account.buys_again,
     )
+
+
+def _bought_again(account: Account, policy: Policy) -> tuple[Form, ...]:
+    """The forms of stored messages that a person agreed to buy again: they lack something by the tier that held then, and do
+    now."""
+    if not account.buys_again:
+        return ()
+    agreed = insufficient_forms(replace(policy, tier=account.agreed_privacy or policy.tier))
+    return tuple(form for form in insufficient_forms(policy) if form in agreed)
 
 
 def _resolved(account_id: str, name: str, labels: Mapping[str, StoredLabel], policy: Policy, verb: str) -> str:
@@ -111,9 +133,4 @@ def _resolved(account_id: str, name: str, labels: Mapping[str, StoredLabel], pol
             return label.label_id
     if not verb:
         return name
-    option = "--exclude-label" if verb == "excludes" else "--include-label"
-    raise ConfigError(
-        f"{account_id} {verb} the label {name!r} by its settings, and the mailbox has none of that name or id; labels and "
-        f"states are complete, content was not bought. `mail-ingest account set {account_id} {option} ...` sets other labels, "
-        "and mail.labels lists those it has"
-    )
+    raise UnknownLabelError(account_id, name, verb)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from mail_ingest.accounts import Account, PrivacySettings
 from mail_ingest.errors import ConfigError
 from mail_ingest.ingest.erasing.receipts import Erasure
 from mail_ingest.ingest.erasing.resuming import rewrite_account
-from mail_ingest.ingest.privacy import in_scope
+from mail_ingest.ingest.privacy import UnknownLabelError, in_scope
 from mail_ingest.ingest.scope import account_horizon
 from mail_ingest.privacy import Policy, holds_too_much
 from mail_ingest.warehouse.queries import Scope
@@ -58,9 +58,14 @@ def check_archive(policy: Policy, *, asked_for: bool) -> None:
 
 
 def consequences(
-    engine: Engine, account: Account, privacy: PrivacySettings, *, raw_archive: bool | None = None
+    engine: Engine,
+    account: Account,
+    privacy: PrivacySettings,
+    *,
+    raw_archive: bool | None = None,
+    content_since: str | None = None,
 ) -> Consequences:
-    """What it would do to give an account these settings. Asks the warehouse and nobody else.
+    """What it would do to give an account these settings, and perhaps another horizon. Asks the warehouse and nobody else.
 
     Raises ConfigError for a label that the mailbox does not have, and where `--raw-archive` does not go with the rest.
     """
@@ -71,11 +76,19 @@ def consequences(
         return Consequences(after)
     now = datetime.now(UTC)
     known = bool(engine.queries.labels(account.account_id))
-    horizon = Scope(since=account_horizon(account))
-    changed = privacy.applied_to(account)
-    plain = in_scope(engine, privacy.applied_to(account, buys_again=False), horizon, after, knows_labels=known)
-    again = in_scope(engine, privacy.applied_to(account, buys_again=True), horizon, after, knows_labels=known)
-    earlier = in_scope(engine, account, horizon, before, knows_labels=False)
+    changed = replace(privacy.applied_to(account), content_since=content_since or account.content_since)
+    horizon = Scope(since=account_horizon(changed, now))
+    # whoever agreed before is asked about all of it, once more
+    unasked, agreed = replace(changed, buys_again=False), replace(changed, buys_again=True, agreed_privacy=after.tier)
+    try:
+        plain = in_scope(engine, unasked, horizon, after, knows_labels=known)
+    except UnknownLabelError as error:
+        raise ConfigError(
+            f"nothing was changed: {account.account_id} has no label of the name or id {error.label!r}; mail.labels lists those "
+            "it has"
+        ) from None
+    again = in_scope(engine, agreed, horizon, after, knows_labels=known)
+    earlier = in_scope(engine, account, Scope(since=account_horizon(account, now)), before, knows_labels=False)
     inside = {scope: engine.queries.count_backlog(account.account_id, scope, now) for scope in (plain, again, earlier)}
     total = {scope: backlog.due + backlog.waiting for scope, backlog in inside.items()}
     forms = engine.queries.forms(account.account_id)
@@ -91,12 +104,19 @@ def consequences(
         bought_again=bought_again,
         units=bought_again * engine.governor.profile.costs["messages.get"],
         erases_bytes=not after.allows_bytes and bool(engine.archive.packs(account.account_id)),
-        comes_in=max(total[plain] - total[earlier], 0) if _labels_differ(before, after, account, changed) else 0,
-        goes_out=max(total[earlier] - total[plain], 0) if _labels_differ(before, after, account, changed) else 0,
+        comes_in=max(total[plain] - total[earlier], 0) if _scope_differs(before, after, account, changed) else 0,
+        goes_out=max(total[earlier] - total[plain], 0) if _scope_differs(before, after, account, changed) else 0,
     )
 
 
-def change_privacy(engine: Engine, account: Account, privacy: PrivacySettings, agreed: Consequences) -> Erasure | None:
+def change_privacy(
+    engine: Engine,
+    account: Account,
+    privacy: PrivacySettings,
+    agreed: Consequences,
+    *,
+    content_since: str | None = None,
+) -> Erasure | None:
     """Gives an account these settings, and rewrites what says more than they allow: the proof of that, if there was anything.
 
     Raises BusyError where a sync holds the account, or a reader the warehouse: the settings hold by then, and the next sync, or
@@ -106,7 +126,14 @@ def change_privacy(engine: Engine, account: Account, privacy: PrivacySettings, a
     must_rewrite = bool(agreed.rewritten or agreed.searched or agreed.erases_bytes)
     must_rewrite |= engine.warehouse.exists and _must_look(engine, account, privacy)
     # should this process die then, the next sync rewrites by the settings that it finds
-    engine.registry.change(account_id, privacy=privacy, buys_again=agreed.bought_again > 0, rewrites=must_rewrite)
+    engine.registry.change(
+        account_id,
+        privacy=privacy,
+        content_since=content_since,
+        buys_again=agreed.bought_again > 0,
+        agreed_privacy=agreed.policy.tier,
+        rewrites=must_rewrite,
+    )
     engine.keep_analyst_tables()
     return _rewrite(engine, engine.registry.get(account_id)) if must_rewrite else None
 
@@ -157,10 +184,9 @@ def _rewrite(engine: Engine, account: Account) -> Erasure:
     return rewrite_account(engine, account.account_id, engine.privacy_instructions(account))
 
 
-def _labels_differ(before: Policy, after: Policy, account: Account, changed: Account) -> bool:
-    return (before.include_labels, before.exclude_labels, account.include_chats, account.include_drafts) != (
-        after.include_labels,
-        after.exclude_labels,
-        changed.include_chats,
-        changed.include_drafts,
+def _scope_differs(before: Policy, after: Policy, account: Account, changed: Account) -> bool:
+    labels = (before.include_labels, before.exclude_labels) != (after.include_labels, after.exclude_labels)
+    return labels or any(
+        getattr(account, name) != getattr(changed, name)
+        for name in ("include_chats", "include_drafts", "content_since")
     )

@@ -368,6 +368,23 @@ def test_a_consent_may_come_with_a_privacy_which_connecting_again_keeps(
     assert privacy() == ("redacted", False, False, ["SPAM"], False)
 
 
+def test_connecting_again_with_another_horizon_ends_what_somebody_agreed_to_buy_again(
+    attempt: Callable[..., Attempt], run: Run, box: Mailbox
+) -> None:
+    box.generate(2, seed=1)
+    first = attempt("--privacy", "headers", "--content-since", "2020-01-01")
+    browse(first.url, ADDRESS)
+    assert first.end().returncode == 0
+    assert run("sync").returncode == 0
+    assert run("account", "set", ADDRESS, "--privacy", "full", "--yes").returncode == 0
+
+    for horizon, is_agreed in (("2020-01-01", True), ("all", False)):
+        again = attempt("--content-since", horizon)
+        browse(again.url, ADDRESS)
+        assert again.end().returncode == 0
+        assert accounts(run)[ADDRESS]["buys_again"] is is_agreed, horizon
+
+
 def test_no_token_code_or_secret_is_in_any_output_at_debug_level(
     attempt: Callable[..., Attempt], gmail: Simulator, run: Run
 ) -> None:

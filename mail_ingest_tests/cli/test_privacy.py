@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -36,6 +37,7 @@ def test_a_change_says_what_it_means_and_wants_a_yes(synced: Run) -> None:
     narrowed = synced("account", "set", ADDRESS, "--privacy", "headers", "--yes")
     assert narrowed.returncode == 0, narrowed.stderr
     assert "none found" in narrowed.stdout
+    assert "\nreceipt privacy-" in narrowed.stdout, "a receipt has lines"
     assert (status(synced)["privacy"], status(synced)["raw_archive"]) == ("headers", False)
 
     widened = synced("account", "set", ADDRESS, "--privacy", "full")
@@ -88,8 +90,11 @@ def test_a_lost_key_of_hashes_keeps_nobody_from_looking(run: Run, box: Mailbox) 
     for command in (("account", "list"), ("account", "list", "--json"), ("status", "--json")):
         done = run(*command, MAIL_INGEST_KEY=new)
         assert (done.returncode, done.stderr) == (0, ""), command
+    failed = run("sync", MAIL_INGEST_KEY=new)
     rotated = run("key", "rotate", MAIL_INGEST_KEY=new)
 
+    assert (failed.returncode, "unexpected" in failed.stderr) == (1, False), failed.stderr
+    assert "the analyst tables wait for the next sync" in failed.stderr
     assert rotated.returncode == 1
     assert f"the credentials of {ADDRESS} could not be decrypted" in rotated.stderr
     assert "the secret of the address hashes of the tier hashed could not be decrypted" in rotated.stderr
@@ -99,6 +104,10 @@ def test_a_lost_key_of_hashes_keeps_nobody_from_looking(run: Run, box: Mailbox) 
 def test_an_empty_text_takes_a_list_of_labels_back_and_leaves_the_other(synced: Run) -> None:
     assert synced("account", "set", ADDRESS, "--include-label", "INBOX", "--exclude-label", "SPAM").returncode == 0
     assert (status(synced)["include_labels"], status(synced)["exclude_labels"]) == (["INBOX"], ["SPAM"])
+
+    unknown = synced("account", "set", ADDRESS, "--exclude-label", "Privat")
+    assert (unknown.returncode, status(synced)["exclude_labels"]) == (2, ["SPAM"])
+    assert f"nothing was changed: {ADDRESS} has no label of the name or id 'Privat'" in unknown.stderr
 
     done = synced("account", "set", ADDRESS, "--include-label", "")
 
@@ -133,3 +142,33 @@ def test_a_default_that_becomes_wider_buys_nothing_and_status_counts_what_would_
     assert "3 messages are stored in a stricter form, or left out, and are bought again: 60 units" in agreed.stdout
     assert run("sync").returncode == 0
     assert (gmail.calls("messages.get"), told()) == (4, ("full", 0, 1, 0))
+
+    back = run("account", "set", ADDRESS, "--privacy", "default", "--yes", MAIL_INGEST_PRIVACY="headers")
+    assert "4 stored messages say more than is allowed then" in back.stdout
+    assert told(MAIL_INGEST_PRIVACY="headers") == ("headers", 0, 1, 0)
+
+
+def test_an_earlier_horizon_buys_nothing_again_that_nobody_agreed_to(run: Run, box: Mailbox, gmail: Simulator) -> None:
+    for days in (400, 300, 200, 1):
+        box.add(subject=f"{days} days ago", internal_date=datetime.now(UTC) - timedelta(days=days))
+    account = ("account", "add", ADDRESS, "--token-env", "ADA_TOKEN", "--privacy", "headers")
+    assert run(*account).returncode == 0
+    assert run("sync").returncode == 0
+    assert run("account", "set", ADDRESS, "--content-since", "250d").returncode == 0
+
+    both = ("account", "set", ADDRESS, "--privacy", "full", "--content-since")
+    told = run(*both, "350d")
+    assert "3 messages are stored in a stricter form, or left out, and are bought again: 60 units" in told.stdout
+    assert (status(run)["privacy"], status(run)["content_since"]) == ("headers", "250d")
+    assert run(*both, "250d", "--yes").returncode == 0
+    refused = run("account", "set", ADDRESS, "--content-since", "all")
+    assert refused.returncode == 2
+    assert "4 messages are stored in a stricter form, or left out, and are bought again: 80 units" in refused.stdout
+    gmail.reset_ledger()
+
+    assert run("sync").returncode == 0
+
+    assert gmail.calls("messages.get") == 2
+    assert run("account", "set", ADDRESS, "--content-since", "all").returncode == 0, "the agreement is at its end"
+    assert run("sync").returncode == 0
+    assert gmail.calls("messages.get") == 2

@@ -177,10 +177,8 @@ class Machine:
             case SetDefault():
                 self._default = step.tier
                 self._new_process()
-                account = self._engine.registry.get(ADDRESS)
-                # an agreement that is not used up yet is one to buy what lacks something, whatever the default is by then
-                agreed = self._engine.registry.policy(account) if account.buys_again else None
-                self._purchases.before_rewriting(self._engine, agreed)
+                # nobody agreed to anything by it, also not who agreed to buy again and has not got all of it yet
+                self._purchases.before_rewriting(self._engine)
                 self._tally[f"rewriting: default {step.tier}"] += 1
             case SetPrivacy():
                 settings = PrivacySettings(step.tier, step.attachments, step.sign_in_mail)

@@ -314,6 +314,29 @@ def test_an_agreement_to_buy_again_holds_once(
     assert not engine.registry.get(ADDRESS).buys_again
 
 
+def test_an_agreement_to_buy_again_is_not_about_a_wider_default(
+    new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = new_engine(MAIL_INGEST_PRIVACY="redacted")
+    register(strict, box, monkeypatch, attachments=False)
+    plant(box)
+    for number in range(3):
+        box.add(subject=f"Lunch {number}?", sender="a@b.example", to=ADDRESS, body="at noon")
+    sync(strict)
+    assert change(strict, attachments=True) == 2, "the two that have some"
+    gmail.reset_ledger()
+
+    wide = new_engine(MAIL_INGEST_PRIVACY="full")
+    assert sync(wide, max_messages=1).contents_stored == 1
+    assert sync(wide).contents_stored == 1
+
+    assert gmail.calls("messages.get") == 2, "nobody agreed to the price of the others"
+    assert attachments(wide) == ({"full": 2, "redacted": 3}, 2, 2)
+    assert not wide.registry.get(ADDRESS).buys_again
+    assert sync(wide).contents_stored == 0
+    assert drift(wide) == 0
+
+
 def test_sign_in_mail_is_bought_once_and_leaves_only_its_id(
     new_engine: Callable[..., Engine], box: Mailbox, gmail: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
