@@ -91,7 +91,7 @@ def rotate(engine: Engine, sealer: Sealer) -> Rotation:
 
 
 def keys_in_use(engine: Engine) -> dict[str, int]:
-    """How many credentials each key has sealed, by key id."""
+    """How many values (credentials, access tokens, other secrets) each key has sealed, by key id."""
     with engine.begin() as connection:
         return _in_use(connection)
 

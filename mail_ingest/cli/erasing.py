@@ -100,8 +100,8 @@ def _report(erasures: list[Erasure], *, as_json: bool) -> None:
     elif not erasures:
         say("nothing was left unfinished")
     for erasure in erasures:
-        if not as_json:
-            say("\n".join(lines(erasure)))
+        for line in () if as_json else lines(erasure):
+            say(line)
         if not erasure.is_proven:
             for path in erasure.paths if as_json else ():
                 fail(f"found in {path}")

@@ -25,7 +25,8 @@ def new() -> None:
 
 @app.command("status")
 def status(as_json: AsJson = False) -> None:
-    """Shows how many accounts' credentials each key has encrypted; keys are named by an id that tells nothing of them."""
+    """Shows how many values each key has encrypted (credentials, access tokens, secrets of hashes); keys are named by an id that
+    tells nothing of them."""
     in_use = Registry(load_settings()).keys_in_use()
     if as_json:
         print_json({"keys": [{"key_id": key_id, "credentials": count} for key_id, count in in_use.items()]})
@@ -64,4 +65,4 @@ def rotate(as_json: AsJson = False) -> None:
 
 
 def _show(in_use: Mapping[str, int]) -> None:
-    print_table(["key", "credentials"], [[key_id, str(count)] for key_id, count in in_use.items()])
+    print_table(["key", "encrypted values"], [[key_id, str(count)] for key_id, count in in_use.items()])

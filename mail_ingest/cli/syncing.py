@@ -232,7 +232,7 @@ def status(
         print_json({"accounts": rows, "projects": [asdict(project) for project in projects]})
         return
     if not rows:
-        say("no accounts yet; `mail-ingest account add ADDRESS --authorized-user FILE` registers one")
+        say("no accounts yet; `mail-ingest account connect ADDRESS --client FILE` registers one")
         return
     print_table(
         [
@@ -258,7 +258,7 @@ def status(
                 str(row["failures"]),
                 str(row["dead_letters"]),
                 str(row["units_24h"]),
-                _short(row["next_due_at"] or row["resume_at"]) or "on demand",
+                _short(row["next_due_at"] or row["resume_at"]) or _schedule(row),
             ]
             for row in rows
         ],
@@ -335,6 +335,13 @@ def _backlog(row: dict[str, Any]) -> str:
     beside = ((row["out_of_scope"], "out of scope"), (row["left_out"], "left out"))
     told = [f"+{count} {what}" for count, what in beside if count]
     return f"{row['backlog']}" + (f" ({', '.join(told)})" if told else "")
+
+
+def _schedule(row: dict[str, Any]) -> str:
+    """When an account is synced of which no moment is known."""
+    if row["state"] not in ("active", "cooling_down"):
+        return ""
+    return "on demand" if row["schedule"] == "off" else str(row["schedule"])
 
 
 def _stricter(engine: Engine, account: Account) -> int:

@@ -364,7 +364,11 @@ class AccountSync:
                 # a full disk says nothing about the account
                 counts=not isinstance(failure, WarehouseError | ConfigError),
             )
-            if isinstance(failure, SweepRefusedError):
+            # what a person has to mend, and no state says; a pause has a reason of its own
+            if isinstance(failure, SweepRefusedError | ConfigError) and self.account.state in (
+                "active",
+                "cooling_down",
+            ):
                 registry.note(account_id, run.error)
             # a warehouse that failed would fail again
             if not isinstance(failure, WarehouseError) and (

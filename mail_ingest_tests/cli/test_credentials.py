@@ -100,10 +100,12 @@ def test_a_secret_that_cannot_be_read_fails_the_sync_and_leaves_the_account_to_t
     run("account", "add", ADDRESS, "--credentials", reference)
 
     failed = run("sync", **workload)
+    [listed] = json.loads(run("account", "list", "--json").stdout)["accounts"]
     gmail.secrets.add(SECRET, json.dumps(box.authorized_user()))
 
     assert failed.returncode == 1
     assert f"the secret {reference} cannot be read: 403 PERMISSION_DENIED" in failed.stderr
+    assert (listed["state"], f"the secret {reference} cannot be read" in listed["state_reason"]) == ("active", True)
     assert run("sync", **workload).returncode == 0
 
 
