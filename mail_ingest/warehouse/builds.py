@@ -12,7 +12,8 @@ A full build happens where the definition of a table, of a view below it or of w
 above it was built in full. Everything of one build is one transaction: readers see all of it or nothing.
 
 What is noticed: every row that a load brought, whenever the load ended (see `loads`), and every row that vanished from a
-table that is mirrored. What is not: a landing row that people change by hand; `rebuild` is for that.
+table that is mirrored; rows that vanished from one that only grows have its readers built in full, unless their keys were
+noted. What is not: a landing row that people change by hand; `rebuild` is for that.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mail_ingest.warehouse import row_security
 from mail_ingest.warehouse.configuration import Configuration, configuration_digests
 from mail_ingest.warehouse.connection import Connection, Dialect
 from mail_ingest.warehouse.handing import Snapshots, among_changed, readings, restricted
-from mail_ingest.warehouse.loads import compare_loads, remember_loads
+from mail_ingest.warehouse.loads import compare_loads, make_vanished, remember_loads
 from mail_ingest.warehouse.marts import Relation, comment, kinds_of_relations
 from mail_ingest.warehouse.memory import with_enough_memory
 from mail_ingest.warehouse.statistics import refresh_statistics
@@ -127,6 +128,7 @@ class _Run:
         execute = self._connection.execute
         execute(f"create schema if not exists {SCHEMA}")
         execute(f"create table if not exists {SCHEMA}.relations (name varchar not null, digest varchar not null)")
+        make_vanished(self._connection, SCHEMA)
         if self._dialect == "postgres":
             # one build at a time; freed with the transaction, however it ends
             execute("lock table mail_build.relations in exclusive mode")
@@ -256,6 +258,9 @@ class _Run:
                     self._connection.execute(
                         f"insert into {changed} select {named} from {source.name} where {condition}"
                     )
+        for name in relation.append_only:
+            # of rows that were deleted on purpose; others would have had the table built in full
+            self._add(relation, f"select {columns} from {SCHEMA}.vanished where table_name = '{name}'")
         for source in relation.changes_through:
             named = ", ".join(source.columns)
             for condition in self._of_new_loads(source.name):

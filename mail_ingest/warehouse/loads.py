@@ -5,6 +5,9 @@ So a build remembers how many rows each table has of each load: a load that is n
 rows; one that has fewer lost some, to newer loads or altogether. Nothing relies on the order in which loads begin, end or
 are noted in `_dlt_loads`: a package that a killed process left behind may land weeks after younger ones, and a load that
 is never finished has rows all the same.
+
+Whoever deletes rows on purpose, as the retention does, may note their keys in the same transaction (`note_vanished`): the next
+build renews these, instead of building all that reads the table in full.
 """
 
 from __future__ import annotations
@@ -74,4 +77,43 @@ def remember_loads(connection: Connection, schema: str) -> None:
     connection.execute(
         f"insert into {schema}.loads select {columns} from present_loads "
         f"where ({columns}) not in (select {columns} from {schema}.loads)"
+    )
+    connection.execute(f"delete from {schema}.vanished")
+
+
+def make_vanished(connection: Connection, schema: str) -> None:
+    """Makes the table of the keys of rows that vanished since the last build."""
+    connection.execute(
+        f"create table if not exists {schema}.vanished "
+        "(table_name varchar not null, account_id varchar not null, message_id varchar not null)"
+    )
+
+
+def note_vanished(
+    connection: Connection, schema: str, dialect: str, table: str, condition: str, values: Sequence[object]
+) -> None:
+    """Notes that the rows of a landing table that meet a condition (SQL on `t`) are deleted in this transaction.
+
+    To be called before they are. Their loads count as many rows less from now on, so that nothing but these keys is missed. Does
+    nothing where nothing was built yet.
+    """
+    made = connection.execute(
+        "select 1 from information_schema.tables where table_schema = ? and table_name = 'loads'", [schema]
+    ).fetchone()
+    if made is None:
+        return
+    if dialect == "postgres":
+        # a build counts rows and remembers the counts in one transaction, which this must not come between
+        connection.execute(f"lock table {schema}.relations in exclusive mode")
+    make_vanished(connection, schema)
+    connection.execute(
+        f"insert into {schema}.vanished select distinct '{table}', t.account_id, t.message_id "
+        f"from {table} as t where {condition}",
+        list(values),
+    )
+    connection.execute(
+        f"update {schema}.loads set row_count = loads.row_count - gone.row_count from (select coalesce(t._dlt_load_id, '') as "
+        f"load_id, count(*) as row_count from {table} as t where {condition} group by 1) as gone "
+        f"where loads.table_name = '{table}' and loads.load_id = gone.load_id",
+        list(values),
     )

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mail_ingest.warehouse.builds import SCHEMA
 from mail_ingest.warehouse.handing import among_changed
+from mail_ingest.warehouse.loads import note_vanished
 from mail_ingest.warehouse.marts import load_relations
 from mail_ingest_tests.prepared import Prepared
 from mail_ingest_tests.sql.conftest import opened_duckdb
@@ -43,10 +45,11 @@ class Landing:
                 self.erase,
                 self.lose_content,
                 self.lose_events,
+                self.expire_events,
                 self.rename_label,
                 self.by_hand,
             ],
-            [12, 2, 1, 1, 1, 1, 1, 1],
+            [12, 2, 1, 1, 1, 1, 1, 1, 1],
         )[0]
         step()
 
@@ -93,6 +96,18 @@ class Landing:
     def lose_events(self) -> None:
         """Events of a sweep whose states never landed are taken back."""
         self._delete("label_events", self.random.choice(list(self.states) or [(ADA, "m1")]))
+
+    def expire_events(self) -> None:
+        """The retention takes events of an account, and says so."""
+        before = self.now - timedelta(hours=self.random.randint(0, 200))
+        self.expire("t.account_id = ? and t.observed_at < ?", self.random.choice([ADA, GRACE]), before)
+
+    def expire(self, condition: str, *values: object) -> None:
+        connection = self.database.connection
+        connection.begin()
+        note_vanished(connection, SCHEMA, self.database.dialect, "gmail.label_events", condition, values)
+        connection.execute(f"delete from gmail.label_events as t where {condition}", list(values))
+        connection.commit()
 
     def rename_label(self) -> None:
         label_id = self.random.choice(LABELS)
@@ -207,6 +222,22 @@ def test_nothing_is_built_where_nothing_landed(database: Database) -> None:
 
     assert "mail.messages" in first.changed
     assert (second.full, dict(second.changed)) == ((), {})
+
+
+def test_events_that_vanish_and_are_noted_renew_their_messages_alone(database: Database) -> None:
+    landing = Landing(database, 7)
+    for _ in range(12):
+        landing.sync()
+    database.build()
+
+    landing.expire("t.account_id = ?", ADA)
+
+    build = database.build()
+    assert build.full == ()
+    assert build.changed["mail.label_intervals"] > 0
+    built = database.contents()
+    database.rebuild()
+    assert built == database.contents()
 
 
 def test_a_load_that_lands_after_younger_ones_is_not_skipped(database: Database) -> None:
