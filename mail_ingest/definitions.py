@@ -15,6 +15,7 @@ from mail_ingest.defs.landing import landing_assets
 from mail_ingest.defs.reaper import reaper
 from mail_ingest.defs.requests import request_sensor, requested_job
 from mail_ingest.defs.resources import MailIngest
+from mail_ingest.defs.retention import nightly_retention, retention_job
 from mail_ingest.defs.syncing import RETRY
 from mail_ingest.settings import load_settings
 
@@ -24,18 +25,19 @@ def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.Re
     settings = load_settings()
     checks, auditing = warehouse_checks(), audit_check()
     sync, analyst_tables, audit = sync_job(retry_policy), analyst_job(checks), audit_job(auditing)
-    discovery, labels = discovery_job(retry_policy), label_job()
+    discovery, labels, retention = discovery_job(retry_policy), label_job(), retention_job()
     requested, adaptive = requested_job(retry_policy), adaptive_job(retry_policy)
     return dg.Definitions(
         assets=[*landing_assets(settings, retry_policy), *analyst_assets()],
         asset_checks=[*checks, auditing],
-        jobs=[sync, requested, adaptive, analyst_tables, audit, discovery, labels, estimate_job(settings)],
+        jobs=[sync, requested, adaptive, analyst_tables, audit, discovery, labels, retention, estimate_job(settings)],
         schedules=[
             hourly_sync(settings, sync),
             nightly_checks(settings, analyst_tables),
             nightly_audit(settings, audit),
             daily_discovery(settings, discovery),
             weekly_labels(settings, labels),
+            nightly_retention(settings, retention),
         ],
         sensors=[request_sensor(settings, requested), adaptive_sensor(settings, adaptive), reaper(settings)],
         resources={"mail_ingest": mail_ingest or MailIngest()},

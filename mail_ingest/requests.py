@@ -48,7 +48,7 @@ def request_sync(
 
 
 def get(request_id: str) -> Request:
-    """A request as it stands now; ended ones are kept for 30 days."""
+    """A request as it stands now; ended ones are kept for the days of `MAIL_INGEST_KEEP_REQUESTS`."""
     with _requests() as requests:
         return requests.get(request_id)
 

@@ -22,7 +22,24 @@ SECRETS_URL = "https://secretmanager.googleapis.com"
 DIRECTORY_URL = "https://admin.googleapis.com"
 _SCHEMAS = ("gmail", "mail", "mail_build", "mail_config", "mail_ingest", "mail_staging")
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MOST_DAYS = 36_500
 _LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|::1)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """For how many days things are kept that pile up, None for ever; what deletes them is the retention.
+
+    Each is counted from the moment at which a thing was over: a sync or a request ended, a failure was resolved, a label's change
+    or a message's deletion was observed, a run of Dagster's finished.
+    """
+
+    sync_history: int | None = 90
+    requests: int | None = 7
+    failures: int | None = None
+    label_events: int | None = None
+    deleted_mail: int | None = None
+    runs: int | None = 30
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,7 @@ class Settings:
     discovery_include: tuple[str, ...] = ()
     discovery_exclude: tuple[str, ...] = ()
     privacy: Tier = "full"
+    keep: Kept = field(default_factory=lambda: Kept())
 
     @property
     def is_duckdb(self) -> bool:
@@ -153,6 +171,14 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         discovery_include=_list(env.get("MAIL_INGEST_DISCOVERY_INCLUDE") or ""),
         discovery_exclude=_list(env.get("MAIL_INGEST_DISCOVERY_EXCLUDE") or ""),
         privacy=_tier(env.get("MAIL_INGEST_PRIVACY") or "full"),
+        keep=Kept(
+            sync_history=_days("MAIL_INGEST_KEEP_SYNC_HISTORY", env.get("MAIL_INGEST_KEEP_SYNC_HISTORY") or "90"),
+            requests=_days("MAIL_INGEST_KEEP_REQUESTS", env.get("MAIL_INGEST_KEEP_REQUESTS") or "7"),
+            failures=_days("MAIL_INGEST_KEEP_FAILURES", env.get("MAIL_INGEST_KEEP_FAILURES") or "all"),
+            label_events=_days("MAIL_INGEST_KEEP_LABEL_EVENTS", env.get("MAIL_INGEST_KEEP_LABEL_EVENTS") or "all"),
+            deleted_mail=_days("MAIL_INGEST_KEEP_DELETED_MAIL", env.get("MAIL_INGEST_KEEP_DELETED_MAIL") or "all"),
+            runs=_days("MAIL_INGEST_KEEP_RUNS", env.get("MAIL_INGEST_KEEP_RUNS") or "30"),
+        ),
     )
 
 
@@ -226,6 +252,15 @@ def _number(name: str, value: str, low: float, high: float) -> float:
     if not low <= number <= high:
         raise ConfigError(f"{name} is {value!r}; it takes a number from {low:g} to {high:g}")
     return number
+
+
+def _days(name: str, value: str) -> int | None:
+    if value == "all":
+        return None
+    # not more: a moment a hundred years ago is one that every database knows
+    if not re.fullmatch(r"\d{1,5}", value) or not 1 <= int(value) <= _MOST_DAYS:
+        raise ConfigError(f"{name} is {value!r}; it takes days, from 1 to {_MOST_DAYS}, or all to keep everything")
+    return int(value)
 
 
 def _month(name: str, value: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mail_ingest.errors import ConfigError
-from mail_ingest.settings import BusinessHours, is_loopback, load_settings, parse_business_hours, variable
+from mail_ingest.settings import BusinessHours, Kept, is_loopback, load_settings, parse_business_hours, variable
 
 
 def test_nothing_has_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +40,17 @@ def test_duckdb_urls_are_relative_with_three_slashes_and_absolute_with_four(
 def test_a_file_named_like_a_schema_is_refused(stem: str) -> None:
     with pytest.raises(ConfigError, match="stem must differ"):
         load_settings({"MAIL_INGEST_WAREHOUSE": f"duckdb:///{stem}.duckdb"})
+
+
+def test_days_of_what_is_kept_are_numbers_or_all() -> None:
+    assert load_settings({}).keep == Kept(
+        sync_history=90, requests=7, failures=None, label_events=None, deleted_mail=None, runs=30
+    )
+    given = {"MAIL_INGEST_KEEP_DELETED_MAIL": "30", "MAIL_INGEST_KEEP_SYNC_HISTORY": "all"}
+    assert (load_settings(given).keep.deleted_mail, load_settings(given).keep.sync_history) == (30, None)
+    for wrong in ("0", "-1", "30d", "99999", "1.5"):
+        with pytest.raises(ConfigError, match=r"MAIL_INGEST_KEEP_FAILURES is .* days, from 1 to 36500, or all"):
+            load_settings({"MAIL_INGEST_KEEP_FAILURES": wrong})
 
 
 def test_secrets_stay_out_of_the_repr() -> None:

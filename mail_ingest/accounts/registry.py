@@ -84,7 +84,7 @@ class Registry:
         self._engine: Engine | None = None
         self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
-        self.requests = Requests(self._reading, self._writing, now)
+        self.requests = Requests(self._reading, self._writing, now, settings.keep.requests)
         self.budget_stores = BudgetStores(settings.control, self._writing)
         self._hash_secret = HashSecret(self._reading, self._writing, self._sealer)
         self.erasures = Erasures(self._reading, self._writing, self._sealer, now)

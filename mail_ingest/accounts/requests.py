@@ -15,7 +15,20 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    String,
+    delete,
+    false,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 
 from mail_ingest.accounts.tables import accounts, request_filings, sync_requests
 from mail_ingest.accounts.wishes import Wish, stronger
@@ -31,8 +44,6 @@ LONG_DRAIN = "long drain"
 BATCH_ACCOUNTS = 100
 #: Requests that one look hands over at most.
 _CLAIMED_AT_ONCE = 500
-#: For so long ended requests can be looked up.
-KEPT_FOR = timedelta(days=30)
 
 _LONGEST_NAME = 80
 _OPEN: tuple[RequestState, ...] = ("waiting", "claimed", "started")
@@ -82,19 +93,26 @@ class Batch:
 
 
 _COLUMNS = [sync_requests.c[field.name] for field in fields(Request)]
+_TEXTS = [column for column in sync_requests.c if isinstance(column.type, String)]
 _IS_WAITING = sync_requests.c.state == "waiting"
 _MAY_START = sync_requests.c.state.in_(("claimed", "started", "failed"))
 
 
 class Requests:
-    """The requests of one deployment; `Registry.requests` gives it."""
+    """The requests of one deployment; `Registry.requests` gives it. `kept_days`: for how long ended ones can be looked up, None
+    for ever."""
 
     def __init__(
-        self, reading: Callable[[], Engine], writing: Callable[[], Engine], now: Callable[[], datetime]
+        self,
+        reading: Callable[[], Engine],
+        writing: Callable[[], Engine],
+        now: Callable[[], datetime],
+        kept_days: int | None = None,
     ) -> None:
         self._reading = reading
         self._writing = writing
         self._now = now
+        self._kept_days = kept_days
 
     def file(self, address: str, wish: Wish, requested_by: str) -> Request:
         """The request that stands for this wish: a new one, or the account's waiting one, made to cover it as well.
@@ -120,7 +138,7 @@ class Requests:
         return self.file(address, wish, LONG_DRAIN)
 
     def get(self, request_id: str) -> Request:
-        """One request. Raises ConfigError for one that is not known, or was forgotten after 30 days."""
+        """One request. Raises ConfigError for one that is not known, or was forgotten (`MAIL_INGEST_KEEP_REQUESTS`)."""
         found = self._select(sync_requests.c.request_id == request_id)
         if not found:
             raise ConfigError(f"there is no request {request_id!r}; `mail-ingest request --list` shows those there are")
@@ -217,10 +235,21 @@ class Requests:
             return connection.execute(update(sync_requests).where(is_of_run).values(**started)).rowcount
 
     def forget_ended(self) -> int:
-        """Deletes requests that ended more than `KEPT_FOR` ago; how many."""
+        """Deletes requests that ended before those that are kept; how many."""
         with self._writing().begin() as connection:
-            is_old = sync_requests.c.ended_at < self._now() - KEPT_FOR
-            return connection.execute(delete(sync_requests).where(is_old)).rowcount
+            return connection.execute(delete(sync_requests).where(self._is_old())).rowcount
+
+    def count_forgettable(self) -> tuple[int, int]:
+        """How many `forget_ended` would delete, and the bytes of their texts."""
+        length: Any = sum(func.length(func.coalesce(column, "")) for column in _TEXTS)
+        with self._reading().begin() as connection:
+            [row] = connection.execute(select(func.count(), func.sum(length)).where(self._is_old()))
+        return int(row[0]), int(row[1] or 0)
+
+    def _is_old(self) -> ColumnElement[bool]:
+        if self._kept_days is None:
+            return false()
+        return sync_requests.c.ended_at < self._now() - timedelta(days=self._kept_days)
 
     # -- for the run ---------------------------------------------------------------------------------------------
 

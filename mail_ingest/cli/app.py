@@ -21,6 +21,7 @@ from mail_ingest.cli import (
     mending,
     querying,
     requesting,
+    retaining,
     roles,
     serving,
     syncing,
@@ -55,6 +56,7 @@ app.command("verify")(verifying.verify)
 app.command("retry")(mending.retry)
 app.command("reparse")(mending.reparse)
 app.command("erase")(erasing.erase)
+app.command("retention")(retaining.retention)
 app.command("simulator")(serving.simulator)
 
 

@@ -39,7 +39,7 @@ def erase(
     """Erases a mailbox or one person's traces from warehouse, archive and control database, and searches for what is left.
 
     Prints a receipt without personal data, and keeps it. Exit code 1 where something was found that had to go. May be killed
-    and run again.
+    and run again. It goes before what is listed in mail_ingest.holds.
     """
     chosen = [bool(account), bool(contact), show_list, finish]
     if sum(chosen) != 1:

@@ -40,7 +40,7 @@ def request(
         bool, typer.Option("--list", help="List the requests that wait or are being fulfilled.")
     ] = False,
     all_of_them: Annotated[
-        bool, typer.Option("--all", help="With --list: those that ended within 30 days as well.")
+        bool, typer.Option("--all", help="With --list: those that have ended and are kept as well.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

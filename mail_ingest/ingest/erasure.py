@@ -7,6 +7,7 @@ next discovery would read it all again.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,13 @@ from mail_ingest.ingest.pipelines import content_pipelines, own_pipelines, state
 from mail_ingest.sources.landing import STATE_SOURCE
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.grants import forget_account
+from mail_ingest.warehouse.holds import forget_holds
 from mail_ingest.warehouse.spool import Spool
 
 if TYPE_CHECKING:
     from mail_ingest.ingest.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 BEING_ERASED = "its data are being erased; should this stay, run the command again"
 
@@ -76,6 +80,9 @@ def _erase_rows(engine: Engine, account_id: str) -> int:
             engine.locks.check()
             connection.execute(f"delete from gmail.{name} where account_id = ?", [account_id])
         forget_account(connection, engine.warehouse.dialect, account_id)
+        held = forget_holds(connection, account_id)
+    if held:
+        logger.warning("%d holds of %s went with its mail: an erasure goes before them", held, account_id)
     return int(messages)
 
 

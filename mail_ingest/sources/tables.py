@@ -306,7 +306,7 @@ LEFT_OUT_MESSAGES = Table(
     _columns("""
         account_id text Account that holds the message.
         message_id text Gmail's id of the message.
-        reason text Why: sign-in code or password reset, by the account's privacy; erased, where an erased person wrote it.
+        reason text Why: sign-in code or password reset, by the account's privacy; erased (an erased person wrote it); retention.
         left_out_at time When it was bought, or taken out of what was stored.
     """),
 )

@@ -2,8 +2,8 @@
 
 A pack holds all that is needed to rebuild the warehouse without Gmail. Bytes are compressed one message at a time
 (zstd, level 3), so one message can be read without its neighbours. Packs are written under a temporary name and appear
-whole or not at all; they are never merged. Paths are `<account>/<year-month of writing>/<time>-<random>.parquet`,
-relative to the archive's root, and sort by time of writing.
+whole or not at all; small ones are merged, and replaced, never changed. Paths are
+`<account>/<year-month of writing>/<time>-<random>.parquet`, relative to the archive's root, and sort by time of writing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -91,11 +91,14 @@ class PackWriter:
         else:
             filesystem.makedirs(folder, exist_ok=True)
         self._file = filesystem.open(self._temporary, "wb")
-        self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="none", use_dictionary=["account_id"])
+        # statistics would hold every short message twice more
+        self._writer = pq.ParquetWriter(
+            self._file, SCHEMA, compression="none", use_dictionary=["account_id"], write_statistics=False
+        )
 
     def add(self, message: RawMessage, sha256: str) -> None:
         compressed = _compressor().compress(message.raw)
-        self._rows.append(
+        self._add(
             (
                 self._account_id,
                 message.message_id,
@@ -107,10 +110,18 @@ class PackWriter:
                 _text(message.snippet),
                 sha256,
                 compressed,
-            )
+            ),
+            len(compressed),
         )
+
+    def add_archived(self, row: dict[str, Any]) -> None:
+        """Adds a message as it stands in another pack, without looking into its bytes."""
+        self._add(tuple(row[field.name] for field in SCHEMA), len(row["raw_zstd"]))
+
+    def _add(self, row: tuple[object, ...], size: int) -> None:
+        self._rows.append(row)
         self.messages += 1
-        self._row_bytes += len(compressed)
+        self._row_bytes += size
         if len(self._rows) >= GROUP_MESSAGES or self._row_bytes >= GROUP_BYTES:
             self._flush()
 
@@ -176,6 +187,19 @@ class RawArchive:
         self._filesystem.invalidate_cache()
         return sorted(path for path in self._files(account_id) if path.endswith(".parquet"))
 
+    def sizes(self, account_id: str) -> dict[str, int]:
+        """The account's complete packs, oldest first, each with its bytes."""
+        if not self.enabled:
+            return {}
+        self._filesystem.invalidate_cache()
+        found = self._filesystem.find(f"{self._root}/{_folder(account_id)}", detail=True)
+        sizes = {str(path)[len(self._root) + 1 :]: int(info["size"] or 0) for path, info in found.items()}
+        return {path: sizes[path] for path in sorted(sizes) if path.endswith(".parquet")}
+
+    def size(self, path: str) -> int:
+        """The bytes of a pack."""
+        return int(self._filesystem.size(self._at(path)))
+
     def remove_unfinished(self, account_id: str) -> None:
         """Removes packs that a killed process left half-written; the caller holds the account's content lock."""
         if self.enabled:
@@ -225,6 +249,32 @@ class RawArchive:
             raise
         return pack.path if pack is not None else None
 
+    def merge(self, paths: Sequence[str], account_id: str, keep: Callable[[str, str], bool]) -> str | None:
+        """Copies the messages to keep of some packs, which stay, into one pack; its path, None where there are none.
+
+        `keep` is asked with pack and message. Bytes are copied as they are. Raises as `read_pack`, and WarehouseError where the
+        archive cannot be written; nothing is visible then. Memory is that of one row group of each.
+        """
+        pack: PackWriter | None = None
+        try:
+            for path in paths:
+                for row in self._rows_of(path):
+                    if keep(path, row["message_id"]):
+                        pack = pack or self.new_pack(account_id)
+                        pack.add_archived(row)
+            if pack is not None:
+                pack.close()
+        except BaseException as error:
+            if pack is not None:
+                pack.abandon()
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise WarehouseError(
+                    f"The raw archive {self._root} cannot be written for {account_id} "
+                    f"({error.strerror or type(error).__name__}). Check the folder and the disk; what was there stays."
+                ) from None
+            raise
+        return pack.path if pack is not None else None
+
     def erase_pack(self, path: str) -> None:
         """Deletes one file. Raises WarehouseError where it cannot be deleted."""
         try:
@@ -265,11 +315,20 @@ class RawArchive:
 
         Raises DamagedPackError, or FileNotFoundError. Whether the bytes are the right ones is the caller's to ask.
         """
+        with _damage_told(path):
+            for row in self._rows_of(path):
+                yield _message(row)
+
+    def _rows_of(self, path: str) -> Iterator[dict[str, Any]]:
         with _damage_told(path), self._filesystem.open(self._at(path), "rb") as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
-                for row in parquet.read_row_group(group).to_pylist():
-                    yield _message(row)
+                yield from parquet.read_row_group(group).to_pylist()
+
+    def count(self, path: str) -> int:
+        """How many messages a pack holds; reads its end alone. Raises as `read_pack`."""
+        with _damage_told(path), self._filesystem.open(self._at(path), "rb") as file:
+            return int(pq.ParquetFile(file).metadata.num_rows)
 
     def message_ids(self, path: str) -> list[str]:
         """The ids of a pack's messages, in order. Raises as `read_pack`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -45,6 +46,15 @@ class Prepare(Protocol):
     """Creates what is missing in a warehouse; runs once per process and warehouse."""
 
     def __call__(self, connection: Connection, dialect: Dialect, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The room that a warehouse's file takes, what of it is free for other rows, and what is free on its disk, in bytes."""
+
+    size: int
+    free: int
+    disk_free: int
 
 
 class Warehouse(ABC):
@@ -114,6 +124,10 @@ class Warehouse(ABC):
         `tables` (named with their schemas) are those that lost rows. May be killed at any point and run again. Raises
         BusyError where another process keeps it from being done, WarehouseError where it fails; then all is as it was.
         """
+
+    @abstractmethod
+    def room(self) -> Room | None:
+        """How full its file is, once what a killed `write_anew` has left is taken away; None where a server sees to that."""
 
     @abstractmethod
     def search(self, query: str, write: Callable[[bytes], None]) -> None:

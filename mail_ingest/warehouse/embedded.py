@@ -11,6 +11,7 @@ asked for a moment, and in any case after a second.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import threading
@@ -26,7 +27,7 @@ import pyarrow as pa
 from mail_ingest.errors import BusyError, WarehouseError
 from mail_ingest.folders import made_like, make_private
 from mail_ingest.settings import Settings
-from mail_ingest.warehouse.connection import Prepare, Warehouse
+from mail_ingest.warehouse.connection import Prepare, Room, Warehouse
 from mail_ingest.warehouse.deployment import claim
 from mail_ingest.warehouse.locks import Locks
 
@@ -272,7 +273,7 @@ class DuckDBWarehouse(Warehouse):
         as what is stored, and the memory of a load.
         """
         path = self.path.resolve()
-        fresh = path.with_name(f"{path.name}.rewritten")
+        fresh = _fresh_of(path)
         with self.open() as connection:
             self._close_afterwards()
             for leftover in (fresh, _log_of(fresh)):
@@ -299,6 +300,19 @@ class DuckDBWarehouse(Warehouse):
             fresh.replace(path)
             _sync(path.parent)
         return ["blocks of the disk that the old warehouse file had, until they are used again"]
+
+    def room(self) -> Room | None:
+        path = self.path.resolve()
+        with self.open() as connection:
+            fresh = _fresh_of(path)
+            for leftover in (fresh, _log_of(fresh)):
+                leftover.unlink(missing_ok=True)
+            connection.execute("checkpoint")
+            [block, total, free] = connection.execute(
+                "select block_size, total_blocks, free_blocks from pragma_database_size() "
+                "where database_name = current_database()"
+            ).fetchone() or (0, 0, 0)
+        return Room(block * total, block * free, shutil.disk_usage(path.parent).free)
 
     def search(self, query: str, write: Callable[[bytes], None]) -> None:
         with self.open() as connection:
@@ -368,6 +382,11 @@ class DuckDBWarehouse(Warehouse):
 def _log_of(path: Path) -> Path:
     """DuckDB's write-ahead log of a file."""
     return path.with_name(f"{path.name}.wal")
+
+
+def _fresh_of(path: Path) -> Path:
+    """The file that is to take the place of one that is written anew."""
+    return path.with_name(f"{path.name}.rewritten")
 
 
 def _quoted(path: Path) -> str:

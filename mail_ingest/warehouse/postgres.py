@@ -23,7 +23,7 @@ import psycopg2.extensions
 from mail_ingest.errors import ConfigError, WarehouseError
 from mail_ingest.settings import Settings
 from mail_ingest.warehouse.advisory import AdvisoryLocks
-from mail_ingest.warehouse.connection import Connection, Cursor, Prepare, Result, Warehouse
+from mail_ingest.warehouse.connection import Connection, Cursor, Prepare, Result, Room, Warehouse
 from mail_ingest.warehouse.deployment import FIND, check, claim
 from mail_ingest.warehouse.server import Server
 from mail_ingest.warehouse.vacuuming import vacuum
@@ -159,6 +159,10 @@ class PostgresWarehouse(Warehouse):
         """
         with self._errors(), self._server.connected() as connection:
             return vacuum(connection, [*tables, "pg_catalog.pg_statistic"], self._locks.wait_s, self._locks.check)
+
+    def room(self) -> Room | None:
+        """Autovacuum gives the room of dead rows to others."""
+        return None
 
     def search(self, query: str, write: Callable[[bytes], None]) -> None:
         with self._errors(), self._server.borrow() as connection, connection.cursor() as cursor:

@@ -16,6 +16,7 @@ from mail_ingest.gmail.changes import StoredState
 from mail_ingest.gmail.models import Label, first_id_of
 from mail_ingest.privacy import SIGN_IN_REASONS
 from mail_ingest.warehouse.connection import Warehouse
+from mail_ingest.warehouse.expiring import RETENTION
 
 _STATE_COLUMNS = "message_id, thread_id, cast(label_ids as varchar), history_id, is_deleted, first_seen_at"
 
@@ -340,7 +341,7 @@ class Queries:
                 "select s.message_id, m.message_id is not null from gmail.message_states s "
                 "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
                 "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
-                "where s.account_id = ? and (m.message_id is null "
+                f"and (s.is_deleted or lo.reason <> '{RETENTION}') where s.account_id = ? and (m.message_id is null "
                 "or coalesce(m.privacy, 'full') in (select unnest(cast(? as varchar[])))) "
                 f"and {scope.takes()} and s.message_id in (select unnest(cast(? as varchar[])))",
                 [account_id, list(scope.again), list(message_ids)],
@@ -397,13 +398,15 @@ OF_ONE_ACCOUNT = "s.account_id = ?"
 
 _CARRIES = "position(? in cast(s.label_ids as varchar)) > 0"
 
-#: Live messages, with what is stored of each, its failure, and whether it is left out.
+#: Live messages, with what is stored of each, its failure, and whether it is left out. What was left out because it was deleted
+#: is wanted where it lives after all.
 _KNOWN = (
     "from gmail.message_states s "
     "left join gmail.messages m on m.account_id = s.account_id and m.message_id = s.message_id "
     "left join gmail.fetch_failures f on f.account_id = s.account_id and f.message_id = s.message_id "
     "and f.resolved_at is null "
     "left join gmail.left_out_messages lo on lo.account_id = s.account_id and lo.message_id = s.message_id "
+    f"and lo.reason <> '{RETENTION}' "
     f"where {OF_ONE_ACCOUNT} and not s.is_deleted"
 )
 #: The same with `mm`, what listings have told of them.

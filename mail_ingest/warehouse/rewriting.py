@@ -73,19 +73,22 @@ class StoredRows:
         *,
         marks: tuple[LandingTable, Sequence[Values]],
         unmarked: str,
+        moved: Mapping[str, tuple[str, Collection[str]]] | None = None,
     ) -> None:
         """Puts rows (by message, by table) in the place of all that these messages have, in one transaction.
 
         A message without rows loses those that it has. `marks`: a table that gets a row for each of those; they lose theirs of
-        the table `unmarked`.
+        the table `unmarked`. `moved`: packs out of which bytes were copied, with the pack that they are in now and their
+        messages, whose rows point there from then on.
         """
         load_id = f"{time.time():.6f}.{secrets.token_hex(3)}"
         message_ids = list(rows)
         with self._warehouse.open() as connection:
             connection.begin()
             try:
-                _note_load(connection, self._dataset, load_id)
-                for table in self._tables:
+                if rows:
+                    _note_load(connection, self._dataset, load_id)
+                for table in self._tables if rows else ():
                     _delete(connection, f"{self._dataset}.{table.name}", account_id, message_ids)
                     fresh = [row for message_id in rows for row in rows[message_id].get(table.name, ())]
                     _insert(connection, self._dataset, table, fresh, load_id)
@@ -94,6 +97,12 @@ class StoredRows:
                 for name in (marks_table.name, unmarked):
                     _delete(connection, f"{self._dataset}.{name}", account_id, marked)
                 _insert(connection, self._dataset, marks_table, marks_rows, load_id)
+                for old, (new, moved_ids) in (moved or {}).items():
+                    connection.execute(
+                        f"update {self._dataset}.{self._tables[-1].name} set raw_pack = ? where account_id = ? and raw_pack = ? "
+                        "and message_id in (select unnest(cast(? as varchar[])))",
+                        [new, account_id, old, list(moved_ids)],
+                    )
                 connection.commit()
             except BaseException:
                 connection.rollback()
@@ -115,6 +124,16 @@ class StoredRows:
             except BaseException:
                 connection.rollback()
                 raise
+
+    def points_into(self, account_id: str, packs: Sequence[str]) -> set[str]:
+        """Those of these packs that any row points into."""
+        with self._warehouse.open() as connection:
+            rows = connection.execute(
+                f"select distinct raw_pack from {self._dataset}.{self._tables[-1].name} where account_id = ? "
+                "and raw_pack in (select unnest(cast(? as varchar[])))",
+                [account_id, list(packs)],
+            ).fetchall()
+        return {row[0] for row in rows}
 
     def places(self, account_id: str, message_ids: Sequence[str]) -> dict[str, str | None]:
         """The packs that these messages point into; those that are not stored are left out."""

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from mail_ingest.warehouse import row_security
+from mail_ingest.warehouse import holds, row_security
 from mail_ingest.warehouse.builds import AnalystTables
 from mail_ingest.warehouse.configuration import write_configuration
 from mail_ingest.warehouse.connection import Connection, Dialect
@@ -90,6 +90,7 @@ def _prepare(
         there = kinds_of_relations(connection)
         for table in tables:
             _create_table(connection, dialect, dataset, table, is_new=f"{dataset}.{table.name}" not in there)
+        holds.make_holds(connection)
         write_configuration(connection, analyst_tables.configuration, dialect)
         if row_security.is_wanted(connection, dialect):
             row_security.make_grants(connection)
@@ -139,7 +140,7 @@ def _create_table(connection: Connection, dialect: Dialect, dataset: str, table:
 def _digest(
     dialect: Dialect, dataset: str, tables: Sequence[LandingTable], analyst_tables: AnalystTables, security: str
 ) -> str:
-    parts = [dialect, dataset, analyst_tables.configuration.digest, security]
+    parts = [dialect, dataset, analyst_tables.configuration.digest, security, holds.TEXT]
     for table in tables:
         parts += [table.name, table.description]
         parts += [f"{column.name} {column.kind} {column.description}" for column in table.columns]

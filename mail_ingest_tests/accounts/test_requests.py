@@ -191,7 +191,7 @@ def test_cancelling_an_account_ends_its_requests_and_the_sync_that_began_before(
         requests.cancel_account("nobody@example.com", "")
 
 
-def test_what_has_ended_cannot_be_cancelled_and_is_forgotten_after_a_month(
+def test_what_has_ended_cannot_be_cancelled_and_is_forgotten_after_a_week(
     ask: Callable[..., Request], requests: Requests, calendar: Calendar
 ) -> None:
     request = ask()
@@ -201,10 +201,13 @@ def test_what_has_ended_cannot_be_cancelled_and_is_forgotten_after_a_month(
     with pytest.raises(ConfigError, match="does not exist"):
         requests.cancel("123", "")
 
-    calendar.forward(days=29)
-    assert requests.forget_ended() == 0
+    calendar.forward(days=6)
+    assert (requests.count_forgettable(), requests.forget_ended()) == ((0, 0), 0)
     calendar.forward(days=2)
+    count, size = requests.count_forgettable()
+    assert (count, size > len(ADA)) == (1, True)
     assert requests.forget_ended() == 1
+    assert requests.count_forgettable() == (0, 0)
     with pytest.raises(ConfigError, match="no request"):
         requests.get(request.request_id)
 

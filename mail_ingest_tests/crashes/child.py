@@ -15,6 +15,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 PACKAGE_MESSAGES = 60
 PACK_MESSAGES = 25
 HISTORY_PAGE = 50
+FEW_PACKS = 3
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["mail_ingest.ingest.engine", "dlt.pipeline.pipeline", "duckdb", "psycopg2", __name__])
@@ -58,6 +60,11 @@ def sync_in_process(environment: dict[str, str], point: Point | None = None, **o
 def erase_in_process(environment: dict[str, str], point: Point | None = None, **whom: str) -> Ended:
     """Erases a `contact`, or narrows an `account` to a `tier`, in a new process, which dies at `point`."""
     return _in_process(_erase, environment, point, whom)
+
+
+def retain_in_process(environment: dict[str, str], point: Point | None = None, *, days: int) -> Ended:
+    """Runs the retention as of so many days from now in a new process, which dies at `point`; a few packs are many to it."""
+    return _in_process(_retain, environment, point, days)
 
 
 def _in_process(job: Callable[..., None], *arguments: object) -> Ended:
@@ -119,6 +126,22 @@ def _erase(environment: dict[str, str], point: Point | None, whom: dict[str, str
         account, privacy = engine.registry.get(whom["account"]), PrivacySettings(tier=whom["tier"])
         change_privacy(engine, account, privacy, consequences(engine, account, privacy))
     answer.send([])
+    answer.close()
+    engine.close()
+
+
+def _retain(environment: dict[str, str], point: Point | None, days: int, answer: Connection) -> None:
+    os.environ.update(environment)
+    from mail_ingest.ingest import repacking, retention
+    from mail_ingest.ingest.engine import Engine
+    from mail_ingest.settings import load_settings
+
+    repacking.MANY_SMALL, retention.LEAST_FILE_BYTES, retention.FREE_SHARE = FEW_PACKS, 0, 0.0
+    if point is not None:
+        _plan(point)
+    engine = Engine(load_settings(), wait_s=5.0)
+    done = retention.retain(engine, now=datetime.now(UTC) + timedelta(days=days))
+    answer.send([done.as_json()])
     answer.close()
     engine.close()
 

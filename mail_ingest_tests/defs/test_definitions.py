@@ -124,6 +124,7 @@ def test_everything_has_its_name_and_its_place() -> None:
         "estimate_backfill",
         "refresh_labels",
         "requested_sync",
+        "retention",
         "sync",
     ]
     assert {schedule.name: (schedule.job_name, schedule.cron_schedule) for schedule in repository.schedule_defs} == {
@@ -132,6 +133,7 @@ def test_everything_has_its_name_and_its_place() -> None:
         "nightly_audit": ("audit", "37 4 * * *"),
         "daily_discovery": ("discover_accounts", "47 2 * * *"),
         "weekly_labels": ("refresh_labels", "17 5 * * 0"),
+        "nightly_retention": ("retention", "27 1 * * *"),
     }
     assert {sensor.name: sensor.minimum_interval_seconds for sensor in repository.sensor_defs} == {
         "sync_requests": 10,
@@ -282,7 +284,14 @@ def test_schedules_and_sensors_start_by_themselves_in_production_only(
     by_themselves = {
         each.name: each.default_status.value for each in (*repository.schedule_defs, *repository.sensor_defs)
     }
-    assert {"hourly_sync", "weekly_labels", "sync_requests", "adaptive_schedule", "dead_runs"} <= by_themselves.keys()
+    assert {
+        "hourly_sync",
+        "weekly_labels",
+        "nightly_retention",
+        "sync_requests",
+        "adaptive_schedule",
+        "dead_runs",
+    } <= by_themselves.keys()
     assert by_themselves == dict.fromkeys(by_themselves, status)
     # Dagster makes a sensor of its own where an asset or a check says when it wants to run
     graph = definitions.resolve_asset_graph()

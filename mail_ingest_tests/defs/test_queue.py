@@ -150,4 +150,5 @@ def test_every_job_has_a_priority_a_bound_and_its_turn() -> None:
         "estimate_backfill": ("2", None, "3600"),
         "discover_accounts": ("-2", "maintenance", "3600"),
         "refresh_labels": ("-2", "maintenance", "21600"),
+        "retention": ("-2", "maintenance", "21600"),
     }

@@ -36,7 +36,9 @@ def _tick(name: str, instance: dg.DagsterInstance) -> dg.RunRequest | str:
     return requests[0] if requests else why_not
 
 
-@pytest.mark.parametrize("name", ["hourly_sync", "nightly_checks", "nightly_audit", "weekly_labels"])
+@pytest.mark.parametrize(
+    "name", ["hourly_sync", "nightly_checks", "nightly_audit", "weekly_labels", "nightly_retention"]
+)
 def test_a_tick_asks_for_one_run_of_everything(name: str, instance: dg.DagsterInstance) -> None:
     request = _tick(name, instance)
 

@@ -12,6 +12,7 @@ left join gmail.messages as messages
 left join gmail.left_out_messages as left_out
     on states.account_id = left_out.account_id
     and states.message_id = left_out.message_id
+    and left_out.reason <> 'retention'
 where messages.message_id is null
     and left_out.message_id is null
     and not states.is_deleted
