@@ -17,6 +17,7 @@ from mail_ingest.gmail.models import (
     MessageState,
     Profile,
     RawMessage,
+    Watch,
 )
 from mail_ingest.gmail.quota import PROFILES, QuotaProfile, parse_quota
 from mail_ingest.gmail.transport import TokenSource, Transport
@@ -48,5 +49,6 @@ __all__ = [
     "TokenSource",
     "Transport",
     "Usage",
+    "Watch",
     "parse_quota",
 ]

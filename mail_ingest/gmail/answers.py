@@ -11,6 +11,7 @@ because a list that nobody knows stands beside it, nothing is read: an empty pag
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pybase64
@@ -35,7 +36,11 @@ from mail_ingest.gmail.models import (
     MessageState,
     Profile,
     RawMessage,
+    Watch,
 )
+
+#: The end of the year 9999, the last that Python's times know.
+_LAST_MS = 253_402_300_799_000
 
 _CHANGE_ARRAYS: tuple[tuple[str, ChangeKind], ...] = (
     ("messagesAdded", "messageAdded"),
@@ -54,6 +59,19 @@ def profile(answer: object, notice: Notice) -> Profile:
         threads_total=fields.optional_count(doc, "threadsTotal"),
         history_id=fields.integer(doc, "historyId"),
     )
+
+
+def watch(answer: object, notice: Notice) -> Watch:
+    fields = contract.WATCH
+    doc = fields.check(answer, notice)
+    expires_ms = fields.integer(doc, "expiration")
+    if not 0 <= expires_ms <= _LAST_MS:
+        raise fields.changed(doc, "expiration", "other digit string")
+    return Watch(fields.integer(doc, "historyId"), datetime.fromtimestamp(expires_ms / 1000, UTC))
+
+
+def nothing(_answer: object, _notice: Notice) -> None:
+    """Of a call whose answer is its status."""
 
 
 def labels(answer: object, notice: Notice) -> list[Label]:

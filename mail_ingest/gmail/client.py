@@ -1,4 +1,7 @@
-"""Gmail, read only, for one account: profile, labels, ids, messages and history as values of `models`."""
+"""Gmail, read only, for one account: profile, labels, ids, messages and history as values of `models`.
+
+Beside reads it has Gmail publish a mailbox's changes, and stop that; neither touches any mail.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from mail_ingest.gmail.contract import PAGE_SIZE
 from mail_ingest.gmail.fetching import fetch_all
 from mail_ingest.gmail.findings import Findings
 from mail_ingest.gmail.governor import QuotaGovernor
-from mail_ingest.gmail.models import HistoryPage, IdPage, Label, MessageState, Profile, RawMessage
+from mail_ingest.gmail.models import HistoryPage, IdPage, Label, MessageState, Profile, RawMessage, Watch
 from mail_ingest.gmail.service import USER_AGENT, Service, service
 from mail_ingest.gmail.transport import Admit, TokenSource, Transport
 from mail_ingest.settings import GMAIL_URL, is_loopback
@@ -82,6 +85,19 @@ class GmailClient:
     def get_profile(self) -> Profile:
         """Whose mailbox it is, how much is in it, and its newest history id."""
         return self._caller.run(Call("getProfile"), self._service.users.getProfile(userId="me"), answers.profile)
+
+    def watch(self, topic: str) -> Watch:
+        """Has Gmail publish every change of the mailbox to a Pub/Sub topic from now on, and once at once; renews what is so
+        already.
+
+        A mailbox has one topic for each Google project: while there is another one Gmail refuses.
+        """
+        request = self._service.users.watch(userId="me", body={"topicName": topic})
+        return self._caller.run(Call("watch"), request, answers.watch)
+
+    def stop_watch(self) -> None:
+        """Ends that. Notifications may come for some minutes still; where there was no watch nothing happens."""
+        self._caller.run(Call("stop"), self._service.users.stop(userId="me"), answers.nothing)
 
     def list_labels(self) -> list[Label]:
         """All labels, without counts."""

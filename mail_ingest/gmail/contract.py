@@ -246,6 +246,7 @@ PROFILE = Fields(
     {"emailAddress": STRING, "messagesTotal": NUMBER, "threadsTotal": NUMBER, "historyId": DIGITS},
     needed=("emailAddress", "messagesTotal", "threadsTotal", "historyId"),
 )
+WATCH = Fields("watch", {"historyId": DIGITS, "expiration": DIGITS}, needed=("historyId", "expiration"))
 LABELS = Fields("labels.list", {"labels": OBJECTS}, needed=("labels",))
 LISTED_LABEL = Fields("labels.list.labels", _LABEL, needed=("id", "name", "type"))
 LISTED_COLOR = Fields("labels.list.labels.color", _COLOR, needed=())

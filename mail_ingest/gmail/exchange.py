@@ -18,7 +18,8 @@ class RefusedError(Exception):
 
 
 class Exchange:
-    """Adds the token, lets nothing but reads of one mailbox leave, and judges the answer's status.
+    """Adds the token, lets nothing but reads of one mailbox leave, and what has its changes published, and judges the
+    answer's status.
 
     Raises RefusedError for a status other than 2xx, NetworkError where no answer came.
     """
@@ -43,9 +44,11 @@ class Exchange:
     def request(self, uri: str, method: str, body: str | None, headers: dict[str, str]) -> tuple[Response, bytes]:
         """The library turns a GET with more than 2,048 characters of address into a POST that says it is a GET."""
         reads = method == "GET" or (method == "POST" and headers.get("x-http-method-override") == "GET")
-        if not reads or not uri.startswith(self._root):
+        asked = uri.partition("?")[0]
+        sets_up_push = method == "POST" and asked in (f"{self._root}watch", f"{self._root}stop")
+        if not (reads or sets_up_push) or not uri.startswith(self._root):
             raise ConfigError(
-                f"refused to send {method} {uri.partition('?')[0]}: only reads under {self._root} may leave"
+                f"refused to send {method} {asked}: only reads under {self._root} may leave, and watch and stop"
             )
         authorized = {**headers, "authorization": f"Bearer {self._token}"}
         response, content = self._transport.request(uri, method, body, authorized, self._admit, self._largest)

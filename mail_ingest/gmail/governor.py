@@ -81,7 +81,7 @@ class QuotaGovernor:
 
         Raises QuotaError when the day's units are spent, or the wait would exceed `max_wait_s`.
         """
-        units = self.profile.costs[method]
+        units = self.profile.cost(method)
         lane = self._lane(account_id)
         began = self._clock()
         with lane.turn:

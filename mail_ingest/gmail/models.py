@@ -15,6 +15,14 @@ ChangeKind = Literal["messageAdded", "messageDeleted", "labelAdded", "labelRemov
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """That Gmail publishes a mailbox's changes until `expires_at`; `history_id` is its newest history record."""
+
+    history_id: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """The mailbox as a whole. `history_id` is its newest history record: the cursor to start from.
 

@@ -32,6 +32,8 @@ COSTS_2026: Mapping[str, int] = MappingProxyType(
     }
 )
 COSTS_PREVIOUS: Mapping[str, int] = MappingProxyType({**COSTS_2026, "messages.get": 5})
+PUSH_COSTS: Mapping[str, int] = MappingProxyType({"watch": 100, "stop": 50})
+"""Of setting up notifications: the same in both tables, once a day, and no measure of what a budget has to pay at least."""
 
 _COSTS = {"2026": COSTS_2026, "previous": COSTS_PREVIOUS}
 _LIMITS = {"user": "per_user_minute", "project": "per_project_minute", "day": "per_project_day"}
@@ -54,6 +56,10 @@ class QuotaProfile:
     def is_off(self) -> bool:
         """Whether nothing is limited. Fit for a local server only."""
         return self.per_user_minute is None and self.per_project_minute is None and self.per_project_day is None
+
+    def cost(self, method: str) -> int:
+        """Units of one call."""
+        return PUSH_COSTS[method] if method in PUSH_COSTS else self.costs[method]
 
 
 PROFILES: Mapping[str, QuotaProfile] = MappingProxyType(

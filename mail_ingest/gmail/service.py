@@ -50,9 +50,11 @@ class Resource(Protocol):
 
 
 class Users(Protocol):
-    """The `users` resource's own method."""
+    """The `users` resource's own methods."""
 
     def getProfile(self, **parameters: object) -> Request: ...  # noqa: N802  the API's own name
+    def watch(self, **parameters: object) -> Request: ...
+    def stop(self, **parameters: object) -> Request: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +145,15 @@ class _Model:
         headers: dict[str, str],
         path_params: dict[str, str],
         query_params: dict[str, Any],
+        body: object = None,
         *_: object,
-    ) -> tuple[dict[str, str], dict[str, str], str, None]:
+    ) -> tuple[dict[str, str], dict[str, str], str, str | None]:
+        ours = self._headers if body is None else {**self._headers, "content-type": "application/json"}
         return (
-            {**headers, **self._headers},
+            {**headers, **ours},
             path_params,
             "?" + urlencode({**query_params, "alt": "json"}, doseq=True),
-            None,
+            None if body is None else orjson.dumps(body).decode(),
         )
 
     def response(self, _: object, content: bytes) -> object:

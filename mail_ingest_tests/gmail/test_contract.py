@@ -28,6 +28,7 @@ DESCRIBED = [
     (contract.LISTED_COLOR, "LabelColor"),
     (contract.LABEL, "Label"),
     (contract.COLOR, "LabelColor"),
+    (contract.WATCH, "WatchResponse"),
     (contract.ID_PAGE, "ListMessagesResponse"),
     (contract.STATE, "Message"),
     (contract.RAW, "Message"),
@@ -70,6 +71,8 @@ def test_ordinary_answers_give_no_finding(client: GmailClient, box: Mailbox, gma
     gmail.bare_records = gmail.minimal_has_snippet = True
 
     client.get_profile()
+    client.watch("projects/p/topics/t")
+    client.stop_watch()
     for listed in client.list_labels():
         client.get_label(listed.label_id)
     for page in client.iter_message_ids(page_size=20):
@@ -88,6 +91,8 @@ def test_ordinary_answers_give_no_finding(client: GmailClient, box: Mailbox, gma
         ("getProfile.historyId", "number", None, "number instead of digit string"),
         ("getProfile.messagesTotal", "string", None, "string instead of number"),
         ("getProfile.threadsTotal", "remove", None, "missing"),
+        ("watch.historyId", "number", None, "number instead of digit string"),
+        ("watch.novelty", "add", "x", "unknown string"),
         ("labels.list.novelty", "add", [1], "unknown list"),
         ("labels.list.labels.type", "remove", None, "missing"),
         ("labels.list.labels.labelListVisibility", "object", None, "object instead of string"),
@@ -135,11 +140,13 @@ def test_a_difference_is_found_and_what_still_has_a_meaning_is_read(
 
 def _read(client: GmailClient, start: int, message_id: str) -> dict[str, object]:
     """All that the client says of a mailbox, by what may get lost without harm."""
+    watch = client.watch("projects/p/topics/t")
     profile, listed, counted = client.get_profile(), client.list_labels(), client.get_label("INBOX")
     state, raw = client.get_message_state(message_id), client.get_raw_message(message_id)
     page = client.list_history(start)
     return {
         "profile": (profile.email_address, profile.messages_total, profile.history_id),
+        "watch": watch.history_id,
         "threads_total": profile.threads_total,
         "labels": [(label.label_id, label.name) for label in listed],
         "types": [label.type for label in listed],

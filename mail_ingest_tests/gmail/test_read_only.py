@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,7 +11,8 @@ from mail_ingest.errors import ConfigError
 from mail_ingest.gmail import GmailClient, Transport
 from mail_ingest.gmail import client as client_module
 from mail_ingest.gmail.exchange import Exchange
-from mail_ingest.gmail.quota import COSTS_2026
+from mail_ingest.gmail.models import Watch
+from mail_ingest.gmail.quota import COSTS_2026, PUSH_COSTS
 from mail_ingest.gmail.service import service
 from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.gmail.contacts import Contacts
@@ -64,6 +66,20 @@ def test_everything_the_client_does_is_a_get(box: Mailbox, gmail: Simulator, clo
     }
 
 
+def test_setting_up_notifications_posts_the_topic_and_stopping_posts_nothing(clock: Clock) -> None:
+    with Wire(in_turn(json_answer({"historyId": "7", "expiration": "1790600000000"}), Answer(204))) as wire:
+        client = make_client(wire.url, Tokens("t"), clock)
+        watch = client.watch("projects/p/topics/t")
+        client.stop_watch()
+
+    assert watch == Watch(7, datetime(2026, 9, 28, 12, 53, 20, tzinfo=UTC))
+    assert [(seen.method, urlsplit(seen.path).path, seen.body) for seen in wire.seen] == [
+        ("POST", "/gmail/v1/users/me/watch", b'{"topicName":"projects/p/topics/t"}'),
+        ("POST", "/gmail/v1/users/me/stop", b""),
+    ]
+    assert wire.seen[0].headers["content-type"] == "application/json"
+
+
 def test_query_too_long_for_an_address_is_sent_as_a_get_in_the_body_of_a_post(clock: Clock) -> None:
     query = " ".join(f"-label:{number:04}" for number in range(400))
 
@@ -83,6 +99,10 @@ def test_query_too_long_for_an_address_is_sent_as_a_get_in_the_body_of_a_post(cl
         ("POST", "http://127.0.0.1:9/gmail/v1/users/me/messages/send"),
         ("PUT", "http://127.0.0.1:9/gmail/v1/users/me/labels/l1"),
         ("POST", "http://127.0.0.1:9/batch"),
+        ("POST", "http://127.0.0.1:9/gmail/v1/users/me/watch/all"),
+        ("POST", "http://127.0.0.1:9/gmail/v1/users/me/drafts/stop"),
+        ("PUT", "http://127.0.0.1:9/gmail/v1/users/me/watch"),
+        ("POST", "http://127.0.0.1:90/gmail/v1/users/me/stop"),
         ("GET", "http://127.0.0.1:9/batch"),
         ("GET", "http://127.0.0.1:9/gmail/v1/users/bob@example.com/profile"),
         ("GET", "http://127.0.0.1:90/gmail/v1/users/me/profile"),
@@ -110,4 +130,4 @@ def test_every_method_the_client_calls_is_priced() -> None:
         and isinstance(node.args[0], ast.Constant)
     ]
 
-    assert set(calls) == set(COSTS_2026)
+    assert set(calls) == {*COSTS_2026, *PUSH_COSTS}
