@@ -79,6 +79,8 @@ class Settings:
     discovery_exclude: tuple[str, ...] = ()
     privacy: Tier = "full"
     keep: Kept = field(default_factory=lambda: Kept())
+    push_topic: str = ""
+    push_subscription: str = ""
 
     @property
     def is_duckdb(self) -> bool:
@@ -178,6 +180,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             label_events=_days("MAIL_INGEST_KEEP_LABEL_EVENTS", env.get("MAIL_INGEST_KEEP_LABEL_EVENTS") or "all"),
             deleted_mail=_days("MAIL_INGEST_KEEP_DELETED_MAIL", env.get("MAIL_INGEST_KEEP_DELETED_MAIL") or "all"),
             runs=_days("MAIL_INGEST_KEEP_RUNS", env.get("MAIL_INGEST_KEEP_RUNS") or "30"),
+        ),
+        push_topic=_pubsub_name("MAIL_INGEST_PUSH_TOPIC", env.get("MAIL_INGEST_PUSH_TOPIC") or "", "topics"),
+        push_subscription=_pubsub_name(
+            "MAIL_INGEST_PUSH_SUBSCRIPTION", env.get("MAIL_INGEST_PUSH_SUBSCRIPTION") or "", "subscriptions"
         ),
     )
 
@@ -299,6 +305,12 @@ def _domains(value: str) -> tuple[str, ...]:
 
 def _list(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+def _pubsub_name(name: str, value: str, kind: str) -> str:
+    if value and not re.fullmatch(rf"projects/[^/\s]+/{kind}/[A-Za-z][\w.~+%-]{{2,254}}", value, re.ASCII):
+        raise ConfigError(f"{name} is {value!r}; it takes a name such as projects/your-project/{kind}/gmail")
+    return value
 
 
 def _http_url(name: str, value: str) -> str:

@@ -1,6 +1,6 @@
 """The accounts: which mailboxes are read, in what state they are, and the tokens that open them."""
 
-from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of
+from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, Standing, account_id_of
 from mail_ingest.accounts.credentials import (
     Credential,
     application_default,
@@ -38,6 +38,7 @@ __all__ = [
     "Requests",
     "Rotation",
     "Schedule",
+    "Standing",
     "TokenSource",
     "Wish",
     "account_id_of",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mail_ingest.accounts.credentials import CredentialKind
 from mail_ingest.accounts.schedules import ADAPTIVE, Activity, Schedule, interval
@@ -34,7 +34,8 @@ class Account:
     tier that holds now, as agreements of earlier versions have it.
     `account_group`: the team, customer or person it belongs to; None without one. `discovered_from` names the directory that
     a discovery found it in, and is empty where a person registered it. `schedule` and what it goes by: see `schedules`.
-    `project`: the Google project whose quota it spends, `default` where its credentials name none.
+    `project`: the Google project whose quota it spends, `default` where its credentials name none. `push` is what a person
+    said, None where the deployment decides; the rest of it: see `watches`.
     """
 
     account_id: str
@@ -73,6 +74,12 @@ class Account:
     messages_last_week: int | None
     last_push_at: datetime | None
     project: str
+    push: bool | None
+    watch_topic: str | None
+    watch_expires_at: datetime | None
+    watch_renewed_at: datetime | None
+    watch_tried_at: datetime | None
+    watch_error: str
 
     @property
     def activity(self) -> Activity:
@@ -102,6 +109,17 @@ class Look:
     state: AccountState
     looked_at: datetime | None
     registered_at: datetime
+
+
+class Standing(NamedTuple):
+    """What people who ask the warehouse are told of an account. `is_pushed`: whether Gmail is to publish its changes."""
+
+    status: AccountState
+    account_group: str | None
+    privacy: Tier
+    is_pushed: bool
+    watch_expires_at: datetime | None
+    last_notified_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

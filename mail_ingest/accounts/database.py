@@ -20,7 +20,7 @@ from mail_ingest.accounts.tables import metadata, project_budgets
 from mail_ingest.errors import BusyError, ConfigError
 from mail_ingest.folders import make_private
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 _MIGRATION_LOCK = 0x6D61696C  # any fixed number; it names the advisory lock
 _BUSY_TIMEOUT_MS = 30_000
 _POLL_MS = 200

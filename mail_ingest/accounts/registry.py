@@ -30,7 +30,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from mail_ingest.accounts.account import Account, AccountState, Look, PrivacySettings, account_id_of, group_of
+from mail_ingest.accounts.account import (
+    Account,
+    AccountState,
+    Look,
+    PrivacySettings,
+    Standing,
+    account_id_of,
+    group_of,
+)
 from mail_ingest.accounts.budgets import BudgetStores
 from mail_ingest.accounts.credentials import DEFAULT_PROJECT, Credential, project_of
 from mail_ingest.accounts.database import of_another_deployment, open_database
@@ -46,9 +54,10 @@ from mail_ingest.accounts.states import ERASED
 from mail_ingest.accounts.tables import access_tokens, accounts, deployment
 from mail_ingest.accounts.tokens import TokenSource, token_source
 from mail_ingest.accounts.waiting import after_failure, fresh_start
+from mail_ingest.accounts.watches import NO_WATCH, Watches, is_pushed
 from mail_ingest.errors import ConfigError
 from mail_ingest.folders import guard
-from mail_ingest.privacy import Policy, Tier
+from mail_ingest.privacy import Policy
 from mail_ingest.settings import Settings
 
 KEY_FILE = "credentials.key"
@@ -85,6 +94,7 @@ class Registry:
         self._is_ours = False
         self._tokens: dict[tuple[str, str], TokenSource] = {}
         self.requests = Requests(self._reading, self._writing, now, settings.keep.requests)
+        self.watches = Watches(self._reading, self._writing, now)
         self.budget_stores = BudgetStores(settings.control, self._writing)
         self._hash_secret = HashSecret(self._reading, self._writing, self._sealer)
         self.erasures = Erasures(self._reading, self._writing, self._sealer, now)
@@ -149,18 +159,21 @@ class Registry:
         raw_archive: bool | None = None,
         account_group: str | None = None,
         schedule: Schedule | None = None,
+        push: bool | None = None,
         privacy: PrivacySettings = PrivacySettings(),  # noqa: B008  frozen
         buys_again: bool | None = None,
         agreed_privacy: Tier | None = None,
         rewrites: bool = False,
     ) -> None:
-        """Changes the group, the schedule, and what is bought and kept from now on; None leaves a setting as it is, and an
-        empty group takes the account out of its own. `agreed_privacy` goes with `buys_again`: the tier that it is about.
-        `rewrites`: what is stored is to be rewritten by these settings; its next sync does that, if nobody does before."""
+        """Changes the group, the schedule, whether Gmail is to publish changes, and what is bought and kept from now on; None
+        leaves a setting as it is, and an empty group takes the account out of its own. `agreed_privacy` goes with `buys_again`:
+        the tier that it is about. `rewrites`: what is stored is to be rewritten by these settings; its next sync does that, if
+        nobody does before."""
         given: dict[str, Any] = {
             "content_since": content_since,
             "raw_archive": raw_archive,
             "schedule": schedule,
+            "push": push,
             "buys_again": buys_again,
         }
         values = {name: value for name, value in given.items() if value is not None} | privacy.values()
@@ -214,12 +227,22 @@ class Registry:
         those of other groups, and those of none."""
         return self._select((accounts.c.state.in_(states) if states else _REGISTERED) & _in_groups(groups))
 
-    def states(self) -> dict[str, tuple[AccountState, str | None, Tier]]:
-        """State, group and privacy tier of every account that was ever registered and not erased, by account_id."""
-        columns = (accounts.c.account_id, accounts.c.state, accounts.c.account_group, accounts.c.privacy)
+    def states(self) -> dict[str, Standing]:
+        """How every account stands that was ever registered and not erased, by account_id."""
         with self._reading().begin() as connection:
-            rows = connection.execute(select(*columns)).all()
-        return {row.account_id: (row.state, row.account_group, row.privacy or self._settings.privacy) for row in rows}
+            rows = connection.execute(select(*_COLUMNS)).all()
+        return {row.account_id: self.standing(_account(row)) for row in rows}
+
+    def standing(self, account: Account) -> Standing:
+        """How an account stands, with what the deployment adds."""
+        return Standing(
+            account.state,
+            account.account_group,
+            account.privacy or self._settings.privacy,
+            account.state != "removed" and is_pushed(account, self._settings.push_topic),
+            account.watch_expires_at,
+            account.last_push_at,
+        )
 
     def projects(self) -> dict[str, str]:
         """The Google project of every account that was not removed, by account_id."""
@@ -306,6 +329,7 @@ class Registry:
         account_id = address.strip().lower()
         with self._writing().begin() as connection:
             values = {"state": "removed", "state_reason": reason, "state_since": self._now(), "credential": ""}
+            values |= {**NO_WATCH, "push": None, "push_history_id": None}
             _update(connection, account_id, values)
             connection.execute(delete(access_tokens).where(access_tokens.c.account_id == account_id))
             end_requests(connection, account_id, "the account was removed", self._now())

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, false, text, true
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+    true,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -71,6 +85,13 @@ accounts = Table(
     Column("last_push_at", UtcDateTime),
     Column("cancel_count", Integer, nullable=False, server_default="0"),
     Column("project", String(80), nullable=False, server_default="default"),
+    Column("push", Boolean),
+    Column("watch_topic", String(300)),
+    Column("watch_expires_at", UtcDateTime),
+    Column("watch_renewed_at", UtcDateTime),
+    Column("watch_tried_at", UtcDateTime),
+    Column("watch_error", Text, nullable=False, server_default=""),
+    Column("push_history_id", BigInteger),
 )
 
 access_tokens = Table(

@@ -49,4 +49,5 @@ def fresh_start(now: datetime) -> dict[str, Any]:
         "consecutive_failures": 0,
         "resume_at": None,
         "next_due_at": None,
+        "watch_tried_at": None,
     }

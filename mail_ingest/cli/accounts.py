@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -12,6 +13,7 @@ import typer
 from mail_ingest.accounts import (
     SCHEDULES,
     STATES,
+    Account,
     AccountState,
     Credential,
     Registry,
@@ -25,6 +27,7 @@ from mail_ingest.accounts import (
     what_to_do,
 )
 from mail_ingest.accounts.references import check_reference
+from mail_ingest.accounts.watches import described, is_pushed, is_watched
 from mail_ingest.cli.connecting import connect
 from mail_ingest.cli.discovering import discover_accounts
 from mail_ingest.cli.output import print_json, print_table, say
@@ -43,7 +46,7 @@ from mail_ingest.cli.privacy import (
     shown,
 )
 from mail_ingest.cli.privacy import as_json as as_json_of_privacy
-from mail_ingest.cli.syncing import Groups, WaitForTurn, open_rewriting_engine
+from mail_ingest.cli.syncing import Groups, WaitForTurn, open_engine, open_rewriting_engine
 from mail_ingest.errors import ConfigError
 from mail_ingest.privacy import Policy
 from mail_ingest.settings import load_settings
@@ -161,6 +164,13 @@ def change(
             help=f"How often Dagster syncs it: {', '.join(SCHEDULES)}. off: when somebody asks for it and never else."
         ),
     ] = None,
+    push: Annotated[
+        bool | None,
+        typer.Option(
+            "--push/--no-push",
+            help="Have Gmail publish its changes to MAIL_INGEST_PUSH_TOPIC (100 units a day), or end that.",
+        ),
+    ] = None,
     shard: Annotated[
         int | None,
         typer.Option(help="The shard whose accounts it is synced with from now on; its position is kept.", min=0),
@@ -175,24 +185,27 @@ def change(
     yes: Yes = False,
     wait: WaitForTurn = None,
 ) -> None:
-    """Changes a mailbox's group, schedule or shard, or what is bought and kept of it from now on.
+    """Changes a mailbox's group, schedule, push or shard, or what is bought and kept of it from now on.
 
     What is stored stays, but where a stricter privacy does not allow it: that is rewritten or erased at once. What a wider
     one asks for is bought again.
     """
     wanted = privacy_of(privacy, include_labels, exclude_labels, attachments, sign_in_mail, chats, drafts)
-    others = (content_since, raw_archive, group, schedule)
+    others = (content_since, raw_archive, group, schedule, push)
     if all(other is None for other in (*others, shard)) and not wanted.changes_anything:
         raise ConfigError(
-            "account set takes --content-since, --raw-archive, --no-raw-archive, --group, --schedule, --shard, --privacy, "
-            "--include-label, --exclude-label, --attachments, --sign-in-mail, --chats or --drafts, the last four with their "
-            "opposites as well"
+            "account set takes --content-since, --raw-archive, --no-raw-archive, --group, --schedule, --push, --no-push, "
+            "--shard, --privacy, --include-label, --exclude-label, --attachments, --sign-in-mail, --chats or --drafts, the "
+            "last four with their opposites as well"
         )
     from mail_ingest.ingest.scope import parse_since
 
     if content_since is not None:
         parse_since(content_since)
-    registry = Registry(load_settings())
+    settings = load_settings()
+    if push and not settings.push_topic:
+        raise ConfigError("--push needs MAIL_INGEST_PUSH_TOPIC to name the Pub/Sub topic that Gmail is to publish to")
+    registry = Registry(settings)
     new_schedule = schedule_of(schedule) if schedule is not None else None
     account = registry.get(address)
     # an earlier horizon brings more of what somebody agreed to buy again
@@ -218,8 +231,15 @@ def change(
         engine.close()
     if any(other is not None for other in others):
         registry.change(
-            address, content_since=content_since, raw_archive=raw_archive, account_group=group, schedule=new_schedule
+            address,
+            content_since=content_since,
+            raw_archive=raw_archive,
+            account_group=group,
+            schedule=new_schedule,
+            push=push,
         )
+    if push is not None:
+        _keep_watch(account.account_id, push=push)
     say(f"changed {address.strip().lower()}")
 
 
@@ -239,7 +259,8 @@ def list_accounts(
     for state in states or ():
         if state not in STATES:
             raise ConfigError(f"--state is {state!r}; it takes one of {', '.join(STATES)}")
-    registry = Registry(load_settings())
+    settings, now = load_settings(), datetime.now(UTC)
+    registry = Registry(settings)
     check_groups(registry, groups or ())
     accounts = registry.list(*cast("list[AccountState]", states or []), groups=groups or ())
     if as_json:
@@ -250,6 +271,7 @@ def list_accounts(
                         **asdict(account),
                         **as_json_of_privacy(account, registry.policy(account, needs_key=False)),
                         "what_to_do": what_to_do(account),
+                        "is_pushed": is_pushed(account, settings.push_topic),
                     }
                     for account in accounts
                 ]
@@ -268,6 +290,7 @@ def list_accounts(
             "account",
             "group",
             "schedule",
+            "push",
             "state",
             "since",
             "reason",
@@ -282,6 +305,7 @@ def list_accounts(
                 account.account_id,
                 account.account_group or "",
                 account.schedule,
+                described(account, settings.push_topic, now),
                 account.state,
                 f"{account.state_since:%Y-%m-%d %H:%M}",
                 account.state_reason,
@@ -315,12 +339,36 @@ def remove(
     account = registry.find(address) if erase else registry.get(address)
     fate = "keep" if keep_data else "erase" if erase else _ask_about_data(account.account_id)
     if fate == "keep":
+        _end_watch(account)
         registry.remove(account.account_id, "its data were kept")
         say(f"removed {account.account_id}; its data stay in the warehouse and in the archive")
         return
     engine = open_rewriting_engine(wait)
     erased = engine.erase_account(account.account_id)
     say(f"removed {account.account_id} and erased {erased.messages} messages, {erased.packs} packs of the archive")
+
+
+def _keep_watch(account_id: str, *, push: bool) -> None:
+    """Begins or ends a watch at once, and says so; what fails is tried again by Dagster."""
+    from mail_ingest.ingest.watches import end_watch, renew_watch
+
+    engine = open_engine(0.0)
+    account = engine.registry.get(account_id)
+    if not push:
+        failed = end_watch(engine, account)
+        if failed:
+            say(f"its watch could not be ended, and lapses by itself within a week: {failed}")
+    elif account.last_checked_at is None:
+        say("its watch begins after its first sync")
+    else:
+        say(f"Gmail publishes its changes until {renew_watch(engine, account, 'asked'):%Y-%m-%d %H:%M} UTC")
+    engine.close()
+
+
+def _end_watch(account: Account) -> None:
+    """Before its credentials are forgotten."""
+    if is_watched(account, datetime.now(UTC)):
+        _keep_watch(account.account_id, push=False)
 
 
 def _ask_about_data(account_id: str) -> Literal["keep", "erase"]:

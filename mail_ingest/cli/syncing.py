@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mail_ingest.accounts import check_groups, what_to_do
+from mail_ingest.accounts.watches import described
 from mail_ingest.cli.output import ProgressReport, configure_logging, fail, print_json, print_table, say
 from mail_ingest.cli.privacy import as_json as as_json_of_privacy
 from mail_ingest.errors import ConfigError
@@ -246,6 +247,7 @@ def status(
             "dead letters",
             "units today",
             "next due",
+            "push",
         ],
         [
             [
@@ -259,6 +261,7 @@ def status(
                 str(row["dead_letters"]),
                 str(row["units_24h"]),
                 _short(row["next_due_at"] or row["resume_at"]) or _schedule(row),
+                str(row["push"]),
             ]
             for row in rows
         ],
@@ -294,6 +297,9 @@ def _status(engine: Engine, account: Account) -> dict[str, Any]:
         "resume_at": account.resume_at,
         "schedule": account.schedule,
         "next_due_at": account.due_at(now),
+        "push": described(account, engine.settings.push_topic, now),
+        "watch_expires_at": account.watch_expires_at,
+        "last_notified_at": account.last_push_at,
         **as_json_of_privacy(account, engine.registry.policy(account, needs_key=False)),
         "left_out": 0,
         "stored_in_stricter_form": 0,

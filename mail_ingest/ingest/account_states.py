@@ -1,26 +1,27 @@
-"""Copies states, groups and privacy tiers of accounts from the control database to `gmail.accounts`, for people who ask the
-warehouse.
+"""Copies how accounts stand (state, group, privacy tier, watch) from the control database to `gmail.accounts`, for people who
+ask the warehouse.
 
-A state sync writes them with its rows. This is for what changes without one: accounts that are paused, removed, moved to
-another group or tier, or whose sync ended after its rows had landed. Three columns are set in place: a load of whole rows
-would put back the cursor's copy that another process has just moved on. Accounts that never landed anything have no row.
+A state sync writes the first of them with its rows. This is for what changes without one: accounts that are paused, removed,
+moved to another group or tier, notified, or whose sync ended after its rows had landed. The columns are set in place: a load
+of whole rows would put back the cursor's copy that another process has just moved on. Accounts that never landed anything have
+no row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mail_ingest.accounts import AccountState
-from mail_ingest.privacy import Tier
+from mail_ingest.accounts import Standing
 from mail_ingest.warehouse.connection import Warehouse
 
-States = Mapping[str, tuple[AccountState, str | None, Tier]]
+States = Mapping[str, Standing]
 
 
 def copy_account_states(warehouse: Warehouse, states: States) -> int:
-    """Sets status, group and tier of the rows that say something else, in one transaction; how many did."""
+    """Sets the columns of the rows that say something else, in one transaction; how many did."""
+    columns = Standing._fields
     with warehouse.open() as connection:
-        rows = connection.execute("select account_id, status, account_group, privacy from gmail.accounts").fetchall()
+        rows = connection.execute(f"select account_id, {', '.join(columns)} from gmail.accounts").fetchall()
         changed = [
             (*states[account_id], account_id)
             for account_id, *stored in rows
@@ -28,13 +29,11 @@ def copy_account_states(warehouse: Warehouse, states: States) -> int:
         ]
         if not changed:
             return 0
+        set_columns = ", ".join(f"{column} = ?" for column in columns)
         connection.begin()
         try:
             for values in changed:
-                connection.execute(
-                    "update gmail.accounts set status = ?, account_group = ?, privacy = ? where account_id = ?",
-                    list(values),
-                )
+                connection.execute(f"update gmail.accounts set {set_columns} where account_id = ?", list(values))
             connection.commit()
         except BaseException:
             connection.rollback()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from mail_ingest.accounts import Account, AccountState
+from mail_ingest.accounts import Account, Standing
 from mail_ingest.errors import (
     AccountError,
     AuthError,
@@ -249,8 +249,7 @@ class AccountSync:
                 load=engine.load,
                 queries=engine.queries,
                 spool_folder=engine.spool_folder,
-                status=_status_of(account),
-                group=account.account_group,
+                standing=_standing_after(engine.registry.standing(account)),
                 policy=engine.registry.policy(account),
                 has_backlog=self._has_backlog,
                 content_follows=self._options.content,
@@ -396,9 +395,9 @@ class AccountSync:
             self._engine.load(Package(state_pipeline(self.account), STATE_SOURCE, spool))
 
 
-def _status_of(account: Account) -> AccountState:
-    """The state that a sync which lands its rows leads to; what leads elsewhere after that is copied at the end."""
-    return "active" if account.state in REVIVED_BY_SYNC else account.state
+def _standing_after(before: Standing) -> Standing:
+    """With the state that a sync which lands its rows leads to; what leads elsewhere after that is copied at the end."""
+    return before._replace(status="active") if before.status in REVIVED_BY_SYNC else before
 
 
 def _is_own_limit(failure: MailIngestError | None) -> bool:

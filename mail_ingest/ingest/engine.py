@@ -31,6 +31,7 @@ from mail_ingest.gmail import (
     Budgets,
     DayUse,
     GmailClient,
+    Patience,
     Purpose,
     QuotaGovernor,
     Shares,
@@ -158,7 +159,13 @@ class Engine:
         other.load = load
         return other
 
-    def client(self, account: Account, purpose: Purpose = "asked") -> GmailClient:
+    def client(
+        self,
+        account: Account,
+        purpose: Purpose = "asked",
+        *,
+        patience: Patience = Patience(),  # noqa: B008  frozen
+    ) -> GmailClient:
         """A client of one account's mailbox, which spends what its project has left for the purpose. Raises ConfigError where
         its credentials cannot be decrypted."""
         self.governor.assign(account.account_id, project=account.project, purpose=purpose)
@@ -169,6 +176,7 @@ class Engine:
             transport=self.transport,
             url=self.settings.gmail_url,
             max_in_flight=self._max_in_flight,
+            patience=patience,
             before_call=self._before_call,
             clock=self._clock,
             sleep=self._sleep,
@@ -397,10 +405,10 @@ class Engine:
     def _hashed_domains(self) -> dict[str, str]:
         """Hashes of internal and of accounts' own domains, by domain; none where no account has the tier `hashed`."""
         states = self.registry.states()
-        if all(tier != "hashed" for _, _, tier in states.values()):
+        if all(account.privacy != "hashed" for account in states.values()):
             return {}
         hasher = Hasher(self.registry.hash_key())
-        own = {account_id.rpartition("@")[2] for account_id, (_, _, tier) in states.items() if tier == "hashed"}
+        own = {account_id.rpartition("@")[2] for account_id, its in states.items() if its.privacy == "hashed"}
         return {domain: hasher.domain(domain) for domain in {*own, *self.settings.internal_domains}}
 
     def keep_analyst_tables(self) -> None:
@@ -423,7 +431,7 @@ class Engine:
         self._built_at = time.monotonic()
 
     def copy_account_states(self) -> None:
-        """Brings state and group of every account to the warehouse, for people who ask it."""
+        """Brings state, group and watch of every account to the warehouse, for people who ask it."""
         states = self.registry.states()
         copy_account_states(self.warehouse, states)
         self._copied_states = states

@@ -15,6 +15,7 @@ from mail_ingest.accounts import Account
 from mail_ingest.ingest.erasing.turns import hold_account
 from mail_ingest.ingest.loading import Package
 from mail_ingest.ingest.pipelines import content_pipelines, own_pipelines, state_pipeline
+from mail_ingest.ingest.watches import end_watch
 from mail_ingest.sources.landing import STATE_SOURCE
 from mail_ingest.sources.tables import LANDING_TABLES
 from mail_ingest.warehouse.grants import forget_account
@@ -50,6 +51,7 @@ def erase_account(engine: Engine, address: str) -> Erased:
         if engine.warehouse.exists:
             engine.check_warehouse()
         if account.state != "removed":
+            end_watch(engine, account)
             engine.registry.remove(account_id, BEING_ERASED)
         packs = engine.archive.erase(account_id)
         messages = _erase_from_warehouse(engine, account) if engine.warehouse.exists else 0

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mail_ingest.accounts import AccountState
+from mail_ingest.accounts import Standing
 from mail_ingest.errors import HistoryExpiredError, MessageGoneError, SweepRefusedError, WrongMailboxError
 from mail_ingest.gmail import GmailClient, Label, MessageState, Profile
 from mail_ingest.gmail.changes import FROM_SWEEP, REMOVED, LabelEvent, Replay, StateChange, StoredState
@@ -74,8 +74,7 @@ class StateSync:
         load: Load,
         queries: Queries,
         spool_folder: Path,
-        status: AccountState,
-        group: str | None,
+        standing: Standing,
         policy: Policy,
         has_backlog: Callable[[], bool],
         content_follows: bool,
@@ -95,8 +94,7 @@ class StateSync:
         self._load = load
         self._queries = queries
         self._spool_folder = spool_folder
-        self._status = status
-        self._group = group
+        self._standing = standing
         self._policy = policy
         self._label_rows = private_labels(policy)
         self._has_backlog = has_backlog
@@ -428,9 +426,7 @@ class StateSync:
                 cursor.history_id,
                 cursor.full_sync_at,
                 self._now,
-                self._status,
-                self._group,
-                self._policy.tier,
+                *self._standing,
             )
         )
         buffer.flush()

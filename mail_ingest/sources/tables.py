@@ -81,6 +81,9 @@ ACCOUNTS = Table(
         status text State of the account, as of the last sync of any: active, paused, needs_reauth, parked, cooling_down, removed.
         account_group text Group of the account (a team, a customer, a person), as of the same moment; null without one.
         privacy text Privacy tier of the account, as of the same moment: full, redacted, headers or hashed.
+        is_pushed bool Whether Gmail is to publish the account's changes, as of the same moment; null before it is known.
+        watch_expires_at time Until when Gmail publishes them, as of the same moment; null where it was never asked to.
+        last_notified_at time When the account's last notification was taken in, as of the same moment; null without one.
     """),
 )
 

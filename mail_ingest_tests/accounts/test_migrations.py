@@ -164,6 +164,9 @@ def test_accounts_of_any_version_are_read_by_this_one(url: str, filled: dict[str
         written.get("account_group"),
     )
     assert active.project == written.get("project", "default")
+    # what a version did not know of is neither switched on nor off, and nobody watches it
+    assert (active.push, active.watch_topic) == (written.get("push"), written.get("watch_topic"))
+    assert active.watch_expires_at == (THEN if "watch_expires_at" in written else None)
     registry.close()
 
 
