@@ -28,13 +28,16 @@ class Notification:
     message_id: str
     """Pub/Sub's id; a duplicate delivery repeats it."""
 
+    def data(self) -> bytes:
+        """What Gmail publishes."""
+        return json.dumps({"emailAddress": self.address, "historyId": self.history_id}).encode()
+
     def envelope(self, subscription: str = "projects/sim/subscriptions/gmail") -> dict[str, Any]:
         """What a push subscription would POST."""
-        data = json.dumps({"emailAddress": self.address, "historyId": self.history_id}).encode()
         published = datetime.fromtimestamp(self.at_s, UTC).isoformat().replace("+00:00", "Z")
         return {
             "message": {
-                "data": pybase64.urlsafe_b64encode(data).decode(),
+                "data": pybase64.urlsafe_b64encode(self.data()).decode(),
                 "messageId": self.message_id,
                 "message_id": self.message_id,
                 "publishTime": published,
@@ -42,6 +45,17 @@ class Notification:
             },
             "subscription": subscription,
         }
+
+
+class Published(list[Notification]):
+    """What was published so far. `publisher`, if there is one, hears of each: see `pubsub.Publisher`."""
+
+    publisher: Callable[[Notification], None] | None = None
+
+    def add(self, notification: Notification) -> None:
+        self.append(notification)
+        if self.publisher is not None:
+            self.publisher(notification)
 
 
 @dataclass(slots=True)
@@ -59,7 +73,7 @@ class WatchTakenError(Exception):
 class Push:
     """The watch of one mailbox."""
 
-    def __init__(self, address: str, clock: Callable[[], float], published: list[Notification]) -> None:
+    def __init__(self, address: str, clock: Callable[[], float], published: Published) -> None:
         self._address = address
         self._clock = clock
         self._published = published
@@ -95,4 +109,5 @@ class Push:
     def _publish(self, watch: _Watch, history_id: int, now_s: float) -> None:
         self._last_at_s = now_s
         notification = Notification(now_s, watch.topic, self._address, history_id, str(secrets.randbelow(10**16)))
-        self._published.extend([notification] * (2 if self.duplicates() else 1))
+        for _ in range(2 if self.duplicates() else 1):
+            self._published.add(notification)

@@ -142,9 +142,14 @@ class Simulator:
     def reset_ledger(self) -> None:
         self.world.ledger.reset()
 
+    def publish_to(self, publisher: Callable[[Notification], None] | None) -> None:
+        """Hands each notification to a publisher from now on, such as `pubsub.Publisher` of an emulator; to nobody with None."""
+        with self.world.lock:
+            self.world.notifications.publisher = publisher
+
     @property
     def notifications(self) -> list[Notification]:
-        """Push notifications published so far, oldest first."""
+        """Push notifications published so far, oldest first; `publish_to` has them published for good."""
         with self.world.lock:
             return list(self.world.notifications)
 

@@ -14,7 +14,7 @@ from mail_ingest.simulator.grants import Grants
 from mail_ingest.simulator.ledger import Ledger
 from mail_ingest.simulator.mail.labels import LabelSets
 from mail_ingest.simulator.mail.mailbox import Mailbox
-from mail_ingest.simulator.push import Notification
+from mail_ingest.simulator.push import Published
 from mail_ingest.simulator.quota import PROFILES, QuotaMeter, QuotaProfile
 from mail_ingest.simulator.secret_store import SecretStore
 from mail_ingest.simulator.service_accounts import ServiceAccounts
@@ -41,7 +41,7 @@ class World:
     label_sets: LabelSets = field(default_factory=LabelSets)
     directory: Directory = field(default_factory=Directory)
     secrets: SecretStore = field(default_factory=SecretStore)
-    notifications: list[Notification] = field(default_factory=list)
+    notifications: Published = field(default_factory=Published)
     latency_s: float = 0.0
     history_retention_s: float | None = None
     url: str = ""

@@ -21,7 +21,7 @@ from mail_ingest.simulator.mail.snippets import Snippets
 from mail_ingest.simulator.mail.state import MailboxState
 from mail_ingest.simulator.mail.table import live_sample
 from mail_ingest.simulator.mail.truth import Truth
-from mail_ingest.simulator.push import Notification, Push
+from mail_ingest.simulator.push import Published, Push
 from mail_ingest.simulator.switches import Switches
 
 BIN_LIFETIME_S = 30 * 86_400
@@ -36,7 +36,7 @@ class Mailbox(Truth, Access):
 
     def __init__(self, address: str, *, lock: RLock, clock: Callable[[], float], switches: Switches,
                  label_sets: LabelSets, grants: Grants, token_uri: Callable[[], str],
-                 published: list[Notification]) -> None:  # fmt: skip
+                 published: Published) -> None:  # fmt: skip
         Truth.__init__(self, address, lock, MailboxState(clock, random.Random(address), label_sets))
         Access.__init__(self, address, lock, grants, token_uri)
         self.drafts = Drafts(self.state)
