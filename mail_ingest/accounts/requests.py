@@ -31,13 +31,17 @@ from sqlalchemy import (
 )
 
 from mail_ingest.accounts.tables import accounts, request_filings, sync_requests
-from mail_ingest.accounts.wishes import Wish, stronger
+from mail_ingest.accounts.wishes import Wish, make_wish, stronger
 from mail_ingest.errors import ConfigError
 
+#: Which sensor claims: Dagster tells runs of one key apart by their sensor, so each keeps to its own.
+Claimer = Literal["requests", "pushes"]
 RequestState = Literal["waiting", "claimed", "started", "done", "failed", "cancelled"]
 
 #: Requests for one account in a minute; those beyond wait until the minute is over, as one.
 MOST_PER_MINUTE = 10
+#: Who asks, where Gmail has told of a change.
+PUSH = "push"
 #: Who asks, where a sync of many accounts leaves one with much to buy to a run of its own.
 LONG_DRAIN = "long drain"
 #: Accounts that one run takes.
@@ -94,6 +98,8 @@ class Batch:
 
 _COLUMNS = [sync_requests.c[field.name] for field in fields(Request)]
 _TEXTS = [column for column in sync_requests.c if isinstance(column.type, String)]
+_OF_PUSHES = [accounts.c[name] for name in ("push", "state", "push_history_id", "next_due_at", "resume_at")]
+_IS_REGISTERED = accounts.c.state != "removed"
 _IS_WAITING = sync_requests.c.state == "waiting"
 _MAY_START = sync_requests.c.state.in_(("claimed", "started", "failed"))
 
@@ -126,10 +132,36 @@ class Requests:
         now = self._now()
         with self._writing().begin() as connection:
             _lock_account(connection, account_id)
-            if requested_by == "push":
+            if requested_by == PUSH:
                 connection.execute(update(accounts).where(accounts.c.account_id == account_id).values(last_push_at=now))
             earliest = max(wish.not_before, _note_filing(connection, account_id, now))
             return _place(connection, account_id, replace(wish, not_before=earliest), requested_by, now)
+
+    def file_push(self, address: str, history_id: int) -> Literal["filed", "known", "unknown", "unwanted"]:
+        """Files what a notification asks for: a sync of the account, as urgent as a person's, and once for any number of them.
+
+        `known`: it tells nothing that a notification before it has not told, as it happens to those that come twice or late;
+        the request of that one was stored. `unknown`: no such account. `unwanted`: push is switched off, or no sync can go well
+        before a person has acted.
+        """
+        account_id = address.strip().lower()
+        now = self._now()
+        with self._writing().begin() as connection:
+            is_this = accounts.c.account_id == account_id
+            row = connection.execute(select(*_OF_PUSHES).where(is_this, _IS_REGISTERED).with_for_update()).one_or_none()
+            if row is None:
+                return "unknown"
+            if row.push is False or row.state in ("needs_reauth", "parked"):
+                return "unwanted"
+            is_known = row.push_history_id is not None and row.push_history_id >= history_id
+            newest = row.push_history_id if is_known else history_id
+            connection.execute(update(accounts).where(is_this).values(last_push_at=now, push_history_id=newest))
+            if is_known:
+                return "known"
+            # an account that waits after failures goes on waiting: its mailbox may change every minute
+            earliest = max(_note_filing(connection, account_id, now), row.next_due_at or now, row.resume_at or now)
+            _place(connection, account_id, make_wish(now, at=earliest), PUSH, now)
+            return "filed"
 
     def file_long_drain(self, address: str, wish: Wish) -> Request | None:
         """The request for a drain that takes too long to be done beside other accounts; None where one is open already."""
@@ -197,15 +229,21 @@ class Requests:
 
     # -- for the sensor ------------------------------------------------------------------------------------------
 
-    def claim(self) -> list[Batch]:
-        """Claims the requests whose time has come, most urgent first, for runs that do not exist yet; and gives all that are
-        claimed. Paused accounts' requests wait on.
+    def claim(self, claimer: Claimer = "requests", *, pushes: bool = True) -> list[Batch]:
+        """Claims the requests whose time has come, most urgent first, for runs that do not exist yet; and gives all that this
+        claimer has claimed. Paused accounts' requests wait on.
 
-        A batch that was claimed before, and whose run is not known to exist, comes again under the same `run_key`.
+        A batch that was claimed before, and whose run is not known to exist, comes again under the same `run_key`. `pushes`
+        leaves what pushes asked for waiting, where it is false; the claimer `pushes` takes nothing else.
         """
         now = self._now()
+        is_push = sync_requests.c.requested_by == PUSH
         with self._writing().begin() as connection:
             is_time = _IS_WAITING & (sync_requests.c.not_before <= now)
+            if claimer == "pushes":
+                is_time &= is_push
+            if not pushes:
+                is_time &= ~is_push
             of_accounts = sync_requests.c.account_id == accounts.c.account_id
             due = connection.execute(
                 select(*_COLUMNS)
@@ -219,9 +257,11 @@ class Requests:
                 connection.execute(
                     update(sync_requests)
                     .where(sync_requests.c.request_id.in_([request.request_id for request in group]), _IS_WAITING)
-                    .values(state="claimed", run_key=f"requests-{secrets.token_hex(8)}")
+                    .values(state="claimed", run_key=f"{claimer}-{secrets.token_hex(8)}")
                 )
-            claimed = _read(connection, sync_requests.c.state == "claimed")
+            is_of_pushes = sync_requests.c.run_key.like("pushes-%")
+            is_mine = is_of_pushes if claimer == "pushes" else ~is_of_pushes
+            claimed = _read(connection, (sync_requests.c.state == "claimed") & is_mine)
         by_key: dict[str, list[Request]] = {}
         for request in claimed:
             by_key.setdefault(request.run_key or "", []).append(request)
@@ -309,9 +349,7 @@ def forget_requests(connection: Connection, account_id: str) -> None:
 def _lock_account(connection: Connection, account_id: str) -> None:
     """Lets filings for one account follow each other: on Postgres by its row, on SQLite the transaction is alone anyway."""
     row = connection.execute(
-        select(accounts.c.state)
-        .where(accounts.c.account_id == account_id, accounts.c.state != "removed")
-        .with_for_update()
+        select(accounts.c.state).where(accounts.c.account_id == account_id, _IS_REGISTERED).with_for_update()
     ).one_or_none()
     if row is None:
         raise ConfigError(
@@ -391,7 +429,7 @@ def _batches(requests: Sequence[Request]) -> list[list[Request]]:
     """Requests that one run can fulfil: of one priority, mode and choice of months, asked for by the same kind of caller."""
     groups: dict[tuple[object, ...], list[list[Request]]] = {}
     for request in requests:
-        who: str = request.requested_by if request.requested_by == "push" else ""
+        who: str = request.requested_by if request.requested_by == PUSH else ""
         if request.requested_by == LONG_DRAIN:
             who = request.account_id  # each has a run of its own
         kind = (request.priority, request.mode, request.new_mail, request.months, who)
