@@ -104,7 +104,8 @@ def _run_all(forks: Forks, gmail: Simulator, variables: dict[str, str], tmp_path
     gmail.directory.add(ACCOUNT, org_unit="/Sales")
     gmail.directory.add("admin@example.com", is_admin=True)
     browser = {"BROWSER": f"{sys.executable} -m mail_ingest_tests.browser %s", "CONSENT_AS": ACCOUNT}
-    reached = {"PYTHONPATH": str(ROOT), "MAIL_INGEST_DIRECTORY_URL": gmail.url}
+    topic = "projects/your-project/topics/gmail"
+    reached = {"PYTHONPATH": str(ROOT), "MAIL_INGEST_DIRECTORY_URL": gmail.url, "MAIL_INGEST_PUSH_TOPIC": topic}
     commands = [command for command in _commands() if command.startswith("mail-ingest ")]
     # those within sentences, where they are whole commands
     inline = re.findall(r"`(mail-ingest [^`]+)`", README)

@@ -9,8 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from mail_ingest.accounts import LONG_DRAIN, Account, Batch, Registry, Request, Requests
+from mail_ingest.accounts.requests import Claimer
 from mail_ingest.defs.outcomes import SyncLog, raise_for_failures
-from mail_ingest.defs.queue import ASKED, queue_tags
+from mail_ingest.defs.queue import ASKED, UNFINISHED, queue_tags
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.starting import sensor_status
 from mail_ingest.defs.syncing import stoppable, sync_events
@@ -27,7 +28,10 @@ _MAX_RUNTIME_S = 6 * 3600
 _EVERY_S = 10
 #: Dagster tries a run that died again within this time, or never.
 _RETRIED_WITHIN = timedelta(minutes=15)
+#: For so long a run that pushes asked for has those that come meanwhile wait for it.
+_PUSHES_WAIT = timedelta(minutes=5)
 _LONGEST_REASON = 500
+BY_TAG = "mail_ingest/requested_by"
 
 
 class RequestedConfig(dg.Config):
@@ -81,7 +85,9 @@ def _fulfil(engine: Engine, requests: Sequence[Request], config: RequestedConfig
     """Syncs the accounts, first what is new and then the months; a request is done when its account's last sync is."""
     ledger = engine.registry.requests
     open_requests = {request.account_id: request for request in requests}
-    asked = SyncOptions(triggered_by=config.triggered_by, priority=config.priority)
+    is_push = config.triggered_by == "push"
+    # the mailboxes of a push are many and have little that is new: one with more gets a run of its own
+    asked = SyncOptions(triggered_by=config.triggered_by, priority=config.priority, leaves_long_drains=is_push)
     passes = [replace(asked, mode=config.mode)] if config.new_mail else []
     if config.months:
         mode: Literal["auto", "full"] = "full" if config.mode == "full" and not passes else "auto"
@@ -103,8 +109,9 @@ def _fulfil(engine: Engine, requests: Sequence[Request], config: RequestedConfig
             return ledger.is_cancelled(open_requests[account_id].request_id)
 
         with stoppable(engine):
+            accounts = _accounts(engine, open_requests)
             runs += engine.sync(
-                _accounts(engine, open_requests),
+                list(accounts) if is_push else accounts,
                 options,
                 on_progress=log.on_progress,
                 on_done=on_done,
@@ -145,7 +152,7 @@ def request_sensor(settings: Settings, job: dg.JobDefinition) -> dg.SensorDefini
         registry = Registry(load_settings())
         try:
             requests = registry.requests
-            asked = _hand_over(context.instance, requests)
+            asked = hand_over(context.instance, requests, "requests")
             _settle(context.instance, requests)
             requests.forget_ended()
         finally:
@@ -155,9 +162,13 @@ def request_sensor(settings: Settings, job: dg.JobDefinition) -> dg.SensorDefini
     return sensor
 
 
-def _hand_over(instance: dg.DagsterInstance, requests: Requests) -> list[dg.RunRequest]:
-    """Acknowledges the batches whose run exists, and asks for the runs of the others."""
-    batches = requests.claim()
+def hand_over(instance: dg.DagsterInstance, requests: Requests, claimer: Claimer) -> list[dg.RunRequest]:
+    """Acknowledges the batches whose run exists, and asks for the runs of the others.
+
+    While a run that pushes asked for is under way, what is pushed meanwhile waits, and is one run after it: a run costs seconds
+    of CPU, and ten thousand mailboxes change all the time. A run that takes long holds up nobody.
+    """
+    batches = requests.claim(claimer, pushes=not _push_is_under_way(instance))
     keys = [batch.run_key for batch in batches]
     runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": keys})) if keys else []
     # a run that was made and not queued yet might never be: asked for again, Dagster queues it
@@ -169,6 +180,12 @@ def _hand_over(instance: dg.DagsterInstance, requests: Requests) -> list[dg.RunR
         else:
             asked.append(_run_request(batch))
     return asked
+
+
+def _push_is_under_way(instance: dg.DagsterInstance) -> bool:
+    lately = datetime.now(UTC) - _PUSHES_WAIT
+    filters = dg.RunsFilter(tags={BY_TAG: "push"}, statuses=UNFINISHED, created_after=lately)
+    return bool(instance.get_run_records(filters, limit=1))
 
 
 def _run_request(batch: Batch) -> dg.RunRequest:
@@ -187,7 +204,11 @@ def _run_request(batch: Batch) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=batch.run_key,
         run_config=dg.RunConfig(ops={OP: config}),
-        tags={**queue_tags(first.priority, turn=turn), "mail_ingest/requests": str(len(batch.requests))},
+        tags={
+            **queue_tags(first.priority, turn=turn),
+            "mail_ingest/requests": str(len(batch.requests)),
+            BY_TAG: _TRIGGERED_BY.get(first.requested_by, "person"),
+        },
     )
 
 

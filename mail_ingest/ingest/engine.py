@@ -436,6 +436,11 @@ class Engine:
         copy_account_states(self.warehouse, states)
         self._copied_states = states
 
+    def keep_account_states(self) -> None:
+        """The same, where there is a warehouse; raises nothing, because the next sync makes up for it."""
+        if self.warehouse.exists:
+            self._keeping(self.copy_account_states, "states of accounts")
+
     def _note_traffic(self, account_ids: Sequence[str]) -> None:
         """Notes what the adaptive schedules go by; measured by the sync, because then the warehouse is at hand."""
         self.registry.note_traffic(

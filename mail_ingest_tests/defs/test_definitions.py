@@ -123,6 +123,7 @@ def test_everything_has_its_name_and_its_place() -> None:
         "discover_accounts",
         "estimate_backfill",
         "refresh_labels",
+        "renew_watches",
         "requested_sync",
         "retention",
         "sync",
@@ -134,10 +135,13 @@ def test_everything_has_its_name_and_its_place() -> None:
         "daily_discovery": ("discover_accounts", "47 2 * * *"),
         "weekly_labels": ("refresh_labels", "17 5 * * 0"),
         "nightly_retention": ("retention", "27 1 * * *"),
+        "daily_watches": ("renew_watches", "37 0 * * *"),
     }
     assert {sensor.name: sensor.minimum_interval_seconds for sensor in repository.sensor_defs} == {
         "sync_requests": 10,
         "adaptive_schedule": 60,
+        "push_notifications": 5,
+        "lapsing_watches": 300,
         "dead_runs": 30,
     }
 

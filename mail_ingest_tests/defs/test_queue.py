@@ -151,4 +151,5 @@ def test_every_job_has_a_priority_a_bound_and_its_turn() -> None:
         "discover_accounts": ("-2", "maintenance", "3600"),
         "refresh_labels": ("-2", "maintenance", "21600"),
         "retention": ("-2", "maintenance", "21600"),
+        "renew_watches": ("0", None, "3600"),
     }

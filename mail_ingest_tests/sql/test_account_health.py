@@ -42,6 +42,9 @@ def test_an_account_shows_its_last_outcome_its_failures_and_its_backlog(database
         "privacy": "redacted",
         "last_synced_at": at("2026-03-09 07:00"),
         "last_full_sync_at": at("2026-03-01 07:00"),
+        "is_pushed": True,
+        "watch_expires_at": at("2026-03-15 07:00"),
+        "last_notified_at": at("2026-03-09 06:59"),
     }
     failure = {"account_id": ADA, "attempts": 5, "error_class": "ServerError"}
     database.load(
@@ -76,6 +79,9 @@ def test_an_account_shows_its_last_outcome_its_failures_and_its_backlog(database
     assert database.rows(
         "select account_id, account_group, privacy, last_synced_at, last_full_sync_at from mail.account_health"
     ) == [(ADA, "sales", "redacted", at("2026-03-09 07:00"), at("2026-03-01 07:00"))]
+    assert database.rows("select is_pushed, watch_expires_at, last_notified_at from mail.account_health") == [
+        (True, at("2026-03-15 07:00"), at("2026-03-09 06:59"))
+    ]
 
 
 def test_an_account_that_only_ever_failed_has_all_its_failures_in_a_row(database: Database) -> None:

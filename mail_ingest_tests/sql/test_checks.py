@@ -59,6 +59,7 @@ SHOWN = {
     ),
 }
 _FUTURE = "now() + interval '1 hour'"
+_LAPSED = "watch_expires_at = now() - interval '1 minute'"
 _M1 = "where message_id = 'm1'"
 _UNREAD = "where label_id = 'UNREAD'"
 #: What each check has to catch: statements that each break the healthy warehouse, and how many rows then break the claim.
@@ -66,6 +67,13 @@ BREAKS: dict[str, list[tuple[str, int]]] = {
     "gmail.accounts:counts_match_the_profile": [
         ("update gmail.accounts set messages_total = messages_total + 6", 2),
         (f"update gmail.accounts set messages_total = 11 where account_id = '{ADA}'", 1),
+    ],
+    "gmail.accounts:watch_is_in_force": [
+        ("update gmail.accounts set is_pushed = true, status = 'active'", 2),
+        (
+            f"update gmail.accounts set is_pushed = true, status = 'cooling_down', {_LAPSED} where account_id = '{ADA}'",
+            1,
+        ),
     ],
     "gmail.attachments:message_is_stored": [
         ("delete from gmail.attachments", 2),
@@ -343,6 +351,21 @@ def test_an_active_account_is_fresh_for_a_day_after_a_look(look: Look, rows: int
 
     assert found.rows == rows
     assert all(example.startswith(f"account_id {ADA}, looked_at 2026-") for example in found.examples)
+
+
+@pytest.mark.parametrize(
+    "is_well",
+    [
+        "is_pushed = true, status = 'active', watch_expires_at = now() + interval '1 minute'",
+        f"is_pushed = false, status = 'active', {_LAPSED}",
+        f"is_pushed = null, status = 'active', {_LAPSED}",
+        f"is_pushed = true, status = 'paused', {_LAPSED}",
+        f"is_pushed = true, status = 'needs_reauth', {_LAPSED}",
+    ],
+)
+def test_a_watch_that_is_in_force_or_that_nobody_misses_is_no_warning(is_well: str, warehouse: Database) -> None:
+    with _broken(warehouse, f"update gmail.accounts set {is_well}"):
+        assert _run(warehouse, CHECKS["gmail.accounts:watch_is_in_force"]).rows == 0
 
 
 def test_a_new_account_has_a_day_for_its_first_look(warehouse: Database) -> None:

@@ -18,6 +18,9 @@
 -- column left_out_count: live messages of which nothing is stored on purpose: sign-in mail, and mail of erased people.
 -- column failing_count: live messages whose content could not be fetched or parsed so far.
 -- column dead_letter_count: those of them that are parked, and tried once a week.
+-- column is_pushed: whether Gmail is to publish the account's changes, as of the last sync of any; null before that is known.
+-- column watch_expires_at: until when Gmail publishes them, as of the same moment; in the past where the watch has lapsed.
+-- column last_notified_at: when the account's last notification was taken in, as of the same moment; null without one.
 with accounts as (
     select *
     from mail_staging.accounts
@@ -106,7 +109,10 @@ select
     coalesce(of_messages.backlog_count, 0) as backlog_count,
     coalesce(of_messages.left_out_count, 0) as left_out_count,
     coalesce(of_messages.failing_count, 0) as failing_count,
-    coalesce(of_messages.dead_letter_count, 0) as dead_letter_count
+    coalesce(of_messages.dead_letter_count, 0) as dead_letter_count,
+    accounts.is_pushed,
+    accounts.watch_expires_at,
+    accounts.last_notified_at
 from accounts
 left join of_runs
     on accounts.account_id = of_runs.account_id

@@ -9,5 +9,8 @@ select
     last_synced_at,
     status,
     account_group,
-    privacy
+    privacy,
+    is_pushed,
+    watch_expires_at,
+    last_notified_at
 from gmail.accounts
