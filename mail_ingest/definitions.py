@@ -33,8 +33,17 @@ def build_definitions(mail_ingest: MailIngest | None = None, retry_policy: dg.Re
         assets=[*landing_assets(settings, retry_policy), *analyst_assets()],
         asset_checks=[*checks, auditing],
         jobs=[
-            sync, requested, adaptive, analyst_tables, audit, discovery, labels, retention, watches, estimate_job(settings),
-        ],  # fmt: skip
+            sync,
+            requested,
+            adaptive,
+            analyst_tables,
+            audit,
+            discovery,
+            labels,
+            retention,
+            watches,
+            estimate_job(settings),
+        ],
         schedules=[
             hourly_sync(settings, sync),
             nightly_checks(settings, analyst_tables),

@@ -57,7 +57,7 @@ from mail_ingest.accounts.waiting import after_failure, fresh_start
 from mail_ingest.accounts.watches import NO_WATCH, Watches, is_pushed
 from mail_ingest.errors import ConfigError
 from mail_ingest.folders import guard
-from mail_ingest.privacy import Policy
+from mail_ingest.privacy import Policy, Tier
 from mail_ingest.settings import Settings
 
 KEY_FILE = "credentials.key"
