@@ -67,6 +67,10 @@ Accounts = list[Account]
 Looks = list[Look]
 
 _COLUMNS = [accounts.c[field.name] for field in fields(Account)]
+_OF_STANDING = [
+    accounts.c[name]
+    for name in ("account_id", "state", "account_group", "privacy", "push", "watch_expires_at", "last_push_at")
+]
 _REGISTERED = accounts.c.state != "removed"
 _UNMEASURED = dict.fromkeys(("owner_active_at", "messages_last_day", "messages_last_week", "last_push_at"))
 #: What an account whose data were erased keeps nothing of: its group, names of its labels, what was measured of its owner.
@@ -230,16 +234,16 @@ class Registry:
     def states(self) -> dict[str, Standing]:
         """How every account stands that was ever registered and not erased, by account_id."""
         with self._reading().begin() as connection:
-            rows = connection.execute(select(*_COLUMNS)).all()
-        return {row.account_id: self.standing(_account(row)) for row in rows}
+            rows = connection.execute(select(*_OF_STANDING)).all()
+        return {row.account_id: self.standing(row) for row in rows}
 
-    def standing(self, account: Account) -> Standing:
-        """How an account stands, with what the deployment adds."""
+    def standing(self, account: Account | Row[Any]) -> Standing:
+        """How an account stands, with what the deployment adds. A row has the columns that it takes."""
         return Standing(
             account.state,
             account.account_group,
             account.privacy or self._settings.privacy,
-            account.state != "removed" and is_pushed(account, self._settings.push_topic),
+            account.state != "removed" and is_pushed(account.push, self._settings.push_topic),
             account.watch_expires_at,
             account.last_push_at,
         )

@@ -33,9 +33,10 @@ NO_WATCH = {
 """Columns of an account that has no watch."""
 
 
-def is_pushed(account: Account, topic: str) -> bool:
-    """Whether an account's changes are to be published, to the deployment's topic; empty where it has none."""
-    return bool(topic) and account.push is not False
+def is_pushed(push: bool | None, topic: str) -> bool:
+    """Whether changes are to be published of an account of which a person said `push`; `topic` is the deployment's, empty where
+    it has none."""
+    return bool(topic) and push is not False
 
 
 def is_watched(account: Account, now: datetime) -> bool:
@@ -45,7 +46,7 @@ def is_watched(account: Account, now: datetime) -> bool:
 
 def described(account: Account, topic: str, now: datetime) -> str:
     """Where an account stands, in a few words for people."""
-    if not is_pushed(account, topic):
+    if not is_pushed(account.push, topic):
         return "off"
     if account.watch_expires_at is None:
         return f"no watch: {account.watch_error}" if account.watch_error else "no watch yet"

@@ -271,7 +271,7 @@ def list_accounts(
                         **asdict(account),
                         **as_json_of_privacy(account, registry.policy(account, needs_key=False)),
                         "what_to_do": what_to_do(account),
-                        "is_pushed": is_pushed(account, settings.push_topic),
+                        "is_pushed": is_pushed(account.push, settings.push_topic),
                     }
                     for account in accounts
                 ]
