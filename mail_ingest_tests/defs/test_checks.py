@@ -116,6 +116,7 @@ def test_a_healthy_warehouse_passes_every_check(warehouse: Path) -> None:
     assert sorted(name for name, check in run.checks.items() if check.severity is dg.AssetCheckSeverity.WARN) == [
         "gmail/accounts:counts_match_the_profile",
         "gmail/accounts:cursor_is_young",
+        "gmail/accounts:watch_is_in_force",
         "gmail/fetch_failures:are_being_retried",
         "gmail/messages:backlog_is_empty",
         "gmail/messages:internal_date_is_not_in_the_future",

@@ -63,6 +63,7 @@ _CLAIMS = [
     "gmail/accounts:counts_match_the_profile",
     "gmail/accounts:cursor_is_young",
     "gmail/accounts:equals_the_mailbox",
+    "gmail/accounts:watch_is_in_force",
     "gmail/attachments:message_is_stored",
     "gmail/fetch_failures:are_being_retried",
     "gmail/label_events:are_observed_in_order",

@@ -51,6 +51,7 @@ SHOWN = {
         "day",
         "looked_at",
         "hours_left",
+        "watch_expires_at",
         "messages_total",
         "message_count",
         "row_count",
