@@ -204,3 +204,28 @@ def test_credentials_that_no_key_opens_are_named_and_end_with_one(run: Run) -> N
         assert old not in shown
         assert new not in shown
     assert run("sync", MAIL_INGEST_KEY=new).returncode == 0
+
+
+def test_push_is_switched_on_shown_and_ended_with_the_account(
+    run: Run, registry: Registry, gmail: Simulator, box: Mailbox
+) -> None:
+    topic = {"MAIL_INGEST_PUSH_TOPIC": "projects/p/topics/gmail"}
+    run("account", "add", ADDRESS, "--token-env", "ADA_TOKEN")
+
+    without = run("account", "set", ADDRESS, "--push")
+    early = run("account", "set", ADDRESS, "--push", **topic)
+    assert run("sync", **topic).returncode == 0
+    on = run("account", "set", ADDRESS, "--push", **topic)
+    until = f"until {registry.get(ADDRESS).watch_expires_at:%Y-%m-%d %H:%M}"
+
+    assert (without.returncode, "--push needs MAIL_INGEST_PUSH_TOPIC" in without.stderr) == (2, True)
+    assert early.stdout.startswith("its watch begins after its first sync")
+    assert f"Gmail publishes its changes {until} UTC" in on.stdout
+    assert until in run("account", "list", **topic).stdout
+    assert until in run("status", **topic).stdout
+    assert run("account", "remove", ADDRESS, "--keep-data", **topic).returncode == 0
+    assert gmail.calls("stop") == 1
+    gmail.advance(2)
+    published = len(gmail.notifications)
+    box.add()
+    assert len(gmail.notifications) == published
