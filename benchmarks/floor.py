@@ -163,6 +163,7 @@ class Floor:
             datetime.now(UTC),
             hashlib.sha256(raw).hexdigest(),
             None,
+            "full",
         )
         recipients = [
             (ADDRESS, message_id, kind.rstrip("_"), position, person.name, person.address, person.group)
