@@ -156,10 +156,9 @@ class _Run:
             return
         usual = self._one("select current_setting('threads')")
         self._connection.execute(f"set threads = {_THREADS}")
-        try:
-            yield
-        finally:
-            self._connection.execute(f"set threads = {usual}")
+        yield
+        # where it fails the transaction takes no statement any more, and `with_enough_memory` does this after its end
+        self._connection.execute(f"set threads = {usual}")
 
     def _landing_tables(self) -> list[str]:
         """The landing tables below the tables."""

@@ -28,7 +28,9 @@ def with_enough_memory(connection: Connection, dialect: str, transaction: Callab
         return transaction()
     from duckdb import OutOfMemoryException
 
-    [limit] = connection.execute("select current_setting('memory_limit')").fetchone()
+    [limit, threads] = connection.execute(
+        "select current_setting('memory_limit'), current_setting('threads')"
+    ).fetchone()
     [messages] = connection.execute(
         "select coalesce(sum(estimated_size), 0) from duckdb_tables() "
         "where schema_name = 'gmail' and table_name = 'message_states'"
@@ -41,7 +43,9 @@ def with_enough_memory(connection: Connection, dialect: str, transaction: Callab
                 return transaction()
             except OutOfMemoryException:
                 logger.debug("a build of the analyst tables takes more than %d MB", times * bound // 1_000_000)
+                connection.execute(f"set threads = {threads}")
         connection.execute(f"set memory_limit = '{_MOST_TIMES * bound}B'")
         return transaction()
     finally:
         connection.execute(f"set memory_limit = '{limit}'")
+        connection.execute(f"set threads = {threads}")
