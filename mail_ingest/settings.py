@@ -78,7 +78,7 @@ class Settings:
     discovery_include: tuple[str, ...] = ()
     discovery_exclude: tuple[str, ...] = ()
     privacy: Tier = "full"
-    keep: Kept = field(default_factory=lambda: Kept())
+    keep: Kept = field(default_factory=Kept)
     push_topic: str = ""
     push_subscription: str = ""
 

@@ -80,7 +80,7 @@ GUARDS = (
     Guard(
         "rows that were rewritten count as loaded",
         "mail_ingest/warehouse/rewriting.py",
-        "                if rows:\n                    _note_load(connection, self._dataset, load_id)\n",
+        "            if rows:\n                _note_load(connection, self._dataset, load_id)\n",
         "",
         ("ingest/test_erasing.py::test_the_mailbox_stays_true_and_nothing_is_bought_again",),
     ),

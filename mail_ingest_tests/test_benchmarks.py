@@ -17,16 +17,29 @@ import pytest
 from benchmarks import fleet, readers
 from benchmarks.fleet_runs import Fleet
 from benchmarks.fleet_truth import Found, compare
+from benchmarks.floor import Floor
 from benchmarks.local import Gmail
 from benchmarks.readers import QUESTIONS, Sizes, measure, report, warehouse
 from mail_ingest.ingest import SyncOptions
 from mail_ingest.ingest.engine import Engine
 from mail_ingest.settings import load_settings
-from mail_ingest.simulator import Simulator
+from mail_ingest.simulator import Mailbox, Simulator
 from mail_ingest_tests.postgres import fresh_database
 
 MAILBOXES = 8
 SIZES = Sizes(messages=4_000, accounts=8, rounds=6, builds=1, changes=100)
+
+
+@pytest.mark.parametrize(("archive", "codec"), [(True, "fast"), (False, "stdlib")])
+def test_the_floor_stores_every_message(
+    gmail: Simulator, box: Mailbox, tmp_path: Path, archive: bool, codec: str
+) -> None:
+    box.generate(30, seed=1)
+
+    stored = Floor(gmail.url, box.token, tmp_path, archive, codec, threads=2).run()
+
+    assert stored == 30
+    assert any(tmp_path.glob("*.parquet")) == archive
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "postgres"])

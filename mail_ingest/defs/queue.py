@@ -23,6 +23,8 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+#: Of runs that have ended, however.
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def queue_tags(priority: int, *, turn: str = "", max_runtime_s: int | None = None) -> dict[str, str]:

@@ -7,11 +7,10 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, RunsFilter
 from dagster._core.execution.backfill import BulkActionStatus
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from pydantic import Field
 
 from mail_ingest.defs.outcomes import markdown_table
-from mail_ingest.defs.queue import MAINTENANCE, queue_tags
+from mail_ingest.defs.queue import FINISHED, MAINTENANCE, queue_tags
 from mail_ingest.defs.resources import MailIngest
 from mail_ingest.defs.starting import schedule_status
 from mail_ingest.ingest.retention import Retained, retain
@@ -79,7 +78,7 @@ def forget_runs(instance: dg.DagsterInstance, before: datetime, *, is_dry_run: b
     A run stays that last materialized a partition, or an asset without partitions: they would be missing without it. So do
     runs of a backfill that is under way. At most 20,000 go at once.
     """
-    old = RunsFilter(statuses=FINISHED_STATUSES, updated_before=before)
+    old = RunsFilter(statuses=FINISHED, updated_before=before)
     backfills = [backfill.backfill_id for status in _UNDER_WAY for backfill in instance.get_backfills(status=status)]
     needed = _last_runs(instance)
     doomed: list[str] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mail_ingest.accounts import Standing
-from mail_ingest.warehouse.connection import Warehouse
+from mail_ingest.warehouse.connection import Warehouse, transaction
 
 States = Mapping[str, Standing]
 
@@ -30,12 +30,7 @@ def copy_account_states(warehouse: Warehouse, states: States) -> int:
         if not changed:
             return 0
         set_columns = ", ".join(f"{column} = ?" for column in columns)
-        connection.begin()
-        try:
+        with transaction(connection):
             for values in changed:
                 connection.execute(f"update gmail.accounts set {set_columns} where account_id = ?", list(values))
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
         return len(changed)

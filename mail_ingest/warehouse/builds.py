@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 
 from mail_ingest.warehouse import row_security
 from mail_ingest.warehouse.configuration import Configuration, configuration_digests
-from mail_ingest.warehouse.connection import Connection, Dialect
+from mail_ingest.warehouse.connection import Connection, Dialect, transaction
 from mail_ingest.warehouse.handing import Snapshots, among_changed, readings, restricted
 from mail_ingest.warehouse.loads import compare_loads, make_vanished, remember_loads
 from mail_ingest.warehouse.marts import Relation, comment, kinds_of_relations
@@ -70,21 +70,16 @@ class AnalystTables:
         return _Run(connection, self.relations, self.configuration, self.dialect).run(is_full=is_full)
 
     def _in_transaction(self, connection: Connection, *, is_full: bool) -> Build:
-        def transaction() -> Build:
+        def attempt() -> Build:
             refresh_statistics(connection, self.dialect)
-            connection.execute("begin")
-            try:
+            with transaction(connection):
                 build = self.build_within(connection, is_full=is_full)
-                connection.execute("commit")
-            except BaseException:
-                connection.execute("rollback")
-                raise
             if self.dialect == "postgres":
                 # a session that is kept for the next use would keep the rows that changed as well
                 connection.execute("discard temp")
             return build
 
-        return with_enough_memory(connection, self.dialect, transaction)
+        return with_enough_memory(connection, self.dialect, attempt)
 
 
 class _Run:

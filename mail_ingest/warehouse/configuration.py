@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mail_ingest.settings import BusinessHours, Settings, parse_business_hours
-from mail_ingest.warehouse.connection import Connection
+from mail_ingest.warehouse.connection import Connection, transaction
 from mail_ingest.warehouse.marts import quote
 
 SCHEMA = "mail_config"
@@ -103,15 +103,10 @@ def write_hashed_domains(connection: Connection, hashed: Mapping[str, str]) -> N
     stored = dict(connection.execute(f"select domain, hashed_domain from {SCHEMA}.hashed_domains").fetchall())
     if stored == hashed:
         return
-    connection.begin()
-    try:
+    with transaction(connection):
         connection.execute(f"delete from {SCHEMA}.hashed_domains")
         for domain, hashed_domain in sorted(hashed.items()):
             connection.execute(f"insert into {SCHEMA}.hashed_domains values (?, ?)", [domain, hashed_domain])
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
 
 
 def configuration_digests(connection: Connection, configuration: Configuration) -> Mapping[str, str]:

@@ -6,8 +6,8 @@ One SQL text serves both: `?` for parameters, lists as `cast(? as varchar[])` wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -40,6 +40,18 @@ class Connection(Protocol):
     def begin(self) -> object: ...
     def commit(self) -> object: ...
     def rollback(self) -> object: ...
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Commits what the block did at its end; takes it back, and goes on raising, where it raises."""
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 class Prepare(Protocol):

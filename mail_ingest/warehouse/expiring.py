@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mail_ingest.warehouse.builds import SCHEMA
-from mail_ingest.warehouse.connection import Connection, Warehouse
+from mail_ingest.warehouse.connection import Connection, Warehouse, transaction
 from mail_ingest.warehouse.holds import TABLE as HOLDS
 from mail_ingest.warehouse.loads import note_vanished
 
@@ -107,18 +107,12 @@ class Expiry:
             ).fetchall()
         for accounts, rows in _batches(by_account):
             condition = f"t.account_id in (select unnest(cast(? as varchar[]))) and {kind.expired}"
-            with self._warehouse.open() as connection:
-                connection.begin()
-                try:
-                    if kind.is_noted:
-                        note_vanished(
-                            connection, SCHEMA, self._warehouse.dialect, kind.table, condition, [accounts, before]
-                        )
-                    connection.execute(f"delete from {kind.table} as t where {condition}", [accounts, before])
-                    connection.commit()
-                except BaseException:
-                    connection.rollback()
-                    raise
+            with self._warehouse.open() as connection, transaction(connection):
+                if kind.is_noted:
+                    note_vanished(
+                        connection, SCHEMA, self._warehouse.dialect, kind.table, condition, [accounts, before]
+                    )
+                connection.execute(f"delete from {kind.table} as t where {condition}", [accounts, before])
             yield rows
 
     # -- deleted mail --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mail_ingest.errors import ConfigError
-from mail_ingest.warehouse.connection import Connection
+from mail_ingest.warehouse.connection import Connection, transaction
 from mail_ingest.warehouse.row_security import ROLE, VISIBLE_ACCOUNTS, is_made
 
 _SCRIPT = "as the owner of the database run sql/roles.postgres.sql, then repeat this"
@@ -73,24 +73,18 @@ def readers(connection: Connection) -> list[Reader]:
 def grant(connection: Connection, role: str, accounts: Sequence[str], groups: Sequence[str]) -> None:
     """Lets a restricted role see accounts; what it has already, it keeps. Raises ConfigError for any other role."""
     _check_restricted(connection, role)
-    connection.begin()
-    try:
+    with transaction(connection):
         for account_id, group in _pairs(accounts, groups):
             connection.execute(
                 "insert into mail_config.grants select cast(oid as regrole), cast(? as varchar), cast(? as varchar) "
                 "from pg_roles where rolname = ? on conflict do nothing",
                 [account_id, group, role],
             )
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
 
 
 def revoke(connection: Connection, role: str, accounts: Sequence[str], groups: Sequence[str]) -> None:
     """Takes grants back, all of them or none. Raises ConfigError for one that the role does not have."""
-    connection.begin()
-    try:
+    with transaction(connection):
         for account_id, group in _pairs(accounts, groups):
             found = connection.execute(
                 "delete from mail_config.grants where role::oid = (select oid from pg_roles where rolname = ?) "
@@ -102,10 +96,6 @@ def revoke(connection: Connection, role: str, accounts: Sequence[str], groups: S
                     f"{account_id or f'the group {group!r}'} was not granted to {role!r} itself, and nothing was taken back; "
                     "`mail-ingest role list` shows what was"
                 )
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
 
 
 def revoke_all(connection: Connection, role: str) -> int:

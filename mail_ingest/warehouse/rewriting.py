@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mail_ingest.warehouse.connection import Connection, Warehouse
+from mail_ingest.warehouse.connection import Connection, Warehouse, transaction
 from mail_ingest.warehouse.schema import LandingTable
 
 Values = Mapping[str, Any]
@@ -83,47 +83,35 @@ class StoredRows:
         """
         load_id = f"{time.time():.6f}.{secrets.token_hex(3)}"
         message_ids = list(rows)
-        with self._warehouse.open() as connection:
-            connection.begin()
-            try:
-                if rows:
-                    _note_load(connection, self._dataset, load_id)
-                for table in self._tables if rows else ():
-                    _delete(connection, f"{self._dataset}.{table.name}", account_id, message_ids)
-                    fresh = [row for message_id in rows for row in rows[message_id].get(table.name, ())]
-                    _insert(connection, self._dataset, table, fresh, load_id)
-                marks_table, marks_rows = marks
-                marked = [row["message_id"] for row in marks_rows]
-                for name in (marks_table.name, unmarked):
-                    _delete(connection, f"{self._dataset}.{name}", account_id, marked)
-                _insert(connection, self._dataset, marks_table, marks_rows, load_id)
-                for old, (new, moved_ids) in (moved or {}).items():
-                    connection.execute(
-                        f"update {self._dataset}.{self._tables[-1].name} set raw_pack = ? where account_id = ? and raw_pack = ? "
-                        "and message_id in (select unnest(cast(? as varchar[])))",
-                        [new, account_id, old, list(moved_ids)],
-                    )
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
+        with self._warehouse.open() as connection, transaction(connection):
+            if rows:
+                _note_load(connection, self._dataset, load_id)
+            for table in self._tables if rows else ():
+                _delete(connection, f"{self._dataset}.{table.name}", account_id, message_ids)
+                fresh = [row for message_id in rows for row in rows[message_id].get(table.name, ())]
+                _insert(connection, self._dataset, table, fresh, load_id)
+            marks_table, marks_rows = marks
+            marked = [row["message_id"] for row in marks_rows]
+            for name in (marks_table.name, unmarked):
+                _delete(connection, f"{self._dataset}.{name}", account_id, marked)
+            _insert(connection, self._dataset, marks_table, marks_rows, load_id)
+            for old, (new, moved_ids) in (moved or {}).items():
+                connection.execute(
+                    f"update {self._dataset}.{self._tables[-1].name} set raw_pack = ? where account_id = ? and raw_pack = ? "
+                    "and message_id in (select unnest(cast(? as varchar[])))",
+                    [new, account_id, old, list(moved_ids)],
+                )
 
     def repoint(self, account_id: str, old: str, new: str | None, message_ids: Collection[str]) -> None:
         """Has the messages that point into a pack point into another one, those of `message_ids` into none."""
         pack = f"update {self._dataset}.{self._tables[-1].name} set raw_pack"
-        with self._warehouse.open() as connection:
-            connection.begin()
-            try:
-                connection.execute(
-                    f"{pack} = null where account_id = ? and raw_pack = ? "
-                    "and message_id in (select unnest(cast(? as varchar[])))",
-                    [account_id, old, list(message_ids)],
-                )
-                connection.execute(f"{pack} = ? where account_id = ? and raw_pack = ?", [new, account_id, old])
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
+        with self._warehouse.open() as connection, transaction(connection):
+            connection.execute(
+                f"{pack} = null where account_id = ? and raw_pack = ? "
+                "and message_id in (select unnest(cast(? as varchar[])))",
+                [account_id, old, list(message_ids)],
+            )
+            connection.execute(f"{pack} = ? where account_id = ? and raw_pack = ?", [new, account_id, old])
 
     def points_into(self, account_id: str, packs: Sequence[str]) -> set[str]:
         """Those of these packs that any row points into."""

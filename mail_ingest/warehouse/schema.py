@@ -14,7 +14,7 @@ from typing import Protocol
 from mail_ingest.warehouse import holds, row_security
 from mail_ingest.warehouse.builds import AnalystTables
 from mail_ingest.warehouse.configuration import write_configuration
-from mail_ingest.warehouse.connection import Connection, Dialect
+from mail_ingest.warehouse.connection import Connection, Dialect, transaction
 from mail_ingest.warehouse.marts import create_views, kinds_of_relations, quote
 from mail_ingest.warehouse.memory import with_enough_memory
 
@@ -84,8 +84,7 @@ def _prepare(
     analyst_tables: AnalystTables,
     digest: str,
 ) -> None:
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         connection.execute(f"create schema if not exists {dataset}")
         there = kinds_of_relations(connection)
         for table in tables:
@@ -108,10 +107,6 @@ def _prepare(
         create_views(connection, [view for view in views if view.schema == "mail"], dialect)
         connection.execute("delete from mail_ingest.definitions")
         connection.execute("insert into mail_ingest.definitions values (?)", [digest])
-        connection.execute("commit")
-    except BaseException:
-        connection.execute("rollback")
-        raise
 
 
 def _create_table(connection: Connection, dialect: Dialect, dataset: str, table: LandingTable, *, is_new: bool) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from mail_ingest.warehouse.connection import Warehouse
+from mail_ingest.warehouse.connection import Warehouse, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +54,11 @@ def remove_unfinished(warehouse: Warehouse, dataset: str, account_id: str, table
             len(ids),
             account_id,
         )
-        connection.begin()
-        try:
+        with transaction(connection):
             for name in (*parts, table):
                 connection.execute(
                     f"delete from {dataset}.{name} where account_id = ? and message_id in "
                     "(select unnest(cast(? as varchar[])))",
                     [account_id, ids],
                 )
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
         return len(ids)

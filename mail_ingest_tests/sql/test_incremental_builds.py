@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mail_ingest.warehouse.builds import SCHEMA
+from mail_ingest.warehouse.connection import Connection
 from mail_ingest.warehouse.handing import among_changed
 from mail_ingest.warehouse.loads import note_vanished
 from mail_ingest.warehouse.marts import load_relations
@@ -224,6 +227,39 @@ def test_nothing_is_built_where_nothing_landed(database: Database) -> None:
     assert (second.full, dict(second.changed)) == ((), {})
 
 
+class Listening:
+    """A connection that keeps what it is asked, and may do something first."""
+
+    def __init__(self, connection: Connection, first: Callable[[str], object] = str) -> None:
+        self._connection = connection
+        self._first = first
+        self.statements: list[str] = []
+
+    def execute(self, query: str, parameters: Any = (), /) -> Any:
+        self._first(query)
+        self.statements.append(query)
+        return self._connection.execute(query, parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_two_threads_of_duckdb_look_for_changed_keys_and_one_builds_in_full(prepared: Prepared, tmp_path: Path) -> None:
+    with opened_duckdb(prepared, tmp_path) as database:
+        for build, threads in ((database.tables.build, 2), (database.tables.rebuild, 1)):
+            database.load(message_states=[database.state(f"m{threads}")])
+            used: set[int] = set()
+
+            def note(query: str, database: Database = database, used: set[int] = used) -> None:
+                if query.startswith("insert into mail."):
+                    used.update(*database.rows("select current_setting('threads')"))
+
+            build(Listening(database.connection, note))
+
+            assert used == {threads}
+            assert database.rows("select current_setting('threads')") == [(1,)]
+
+
 def test_events_that_vanish_and_are_noted_renew_their_messages_alone(database: Database) -> None:
     landing = Landing(database, 7)
     for _ in range(12):
@@ -341,16 +377,12 @@ def test_readers_see_all_of_a_build_or_nothing(database: Database) -> None:
     before = database.contents()
     database.load(message_states=[database.state("m2")])
 
-    class Dying:
-        """A connection that breaks when the threads are about to be written."""
-
-        def execute(self, query: str, *parameters: object) -> object:
-            if query.startswith("insert into mail.threads"):
-                raise ConnectionError
-            return database.connection.execute(query, *parameters)
+    def die(query: str) -> None:
+        if query.startswith("insert into mail.threads"):
+            raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        database.tables.build(Dying())
+        database.tables.build(Listening(database.connection, die))
     assert database.contents() == before
     database.build()
     assert database.rows("select message_id from mail.messages order by 1") == [("m1",), ("m2",)]
@@ -362,16 +394,9 @@ def test_duckdb_reads_only_rows_of_changed_keys_and_deletes_by_their_places(prep
         database.load(message_states=[database.state(f"m{number}") for number in range(2_000)])
         database.build()
         database.load(message_states=[database.state(f"m{number}", ["UNREAD"]) for number in range(0, 2_000, 20)])
-        statements: list[str] = []
 
-        class Listening:
-            """A connection that keeps what it is asked."""
-
-            def execute(self, query: str, *parameters: object) -> object:
-                statements.append(query)
-                return database.connection.execute(query, *parameters)
-
-        database.tables.build(Listening())  # type: ignore[arg-type]
+        listening = Listening(database.connection)
+        database.tables.build(listening)
         plan = database.rows(
             "explain analyze select label_ids from mail.messages where "
             + among_changed(("account_id", "message_id"), ("account_id", "message_id"), "duckdb").replace(
@@ -379,7 +404,9 @@ def test_duckdb_reads_only_rows_of_changed_keys_and_deletes_by_their_places(prep
                 "(select account_id, message_id from mail.messages where label_ids like '%UNREAD%') as keys",
             )
         )
-    deletes = [statement for statement in statements if statement.startswith("delete from mail.label_intervals")]
+    deletes = [
+        statement for statement in listening.statements if statement.startswith("delete from mail.label_intervals")
+    ]
 
     assert deletes == ["delete from mail.label_intervals where rowid in (select place_of_row from rows_before)"]
     assert "BF(" in plan[0][1]
